@@ -1,0 +1,35 @@
+# Two commands for a newcomer: make demo, make test. Each sets up .venv by itself.
+PY := .venv/bin/python
+
+.PHONY: help setup demo test test-slow lint format lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: ## .venv with the tested set of packages; seconds when nothing changed
+	@tools/setup.sh
+
+demo: setup ## the main job on shipped real images, without network or GPU
+	$(PY) tools/demo.py
+
+test: setup ## the test suite, under 10 minutes on 2 cores
+	$(PY) -m pytest -q tests -m "not slow"
+
+# pytest exits 5 where no test carries the mark: nothing to run is no failure
+test-slow: setup ## what takes longer: fault injection, browser, documentation commands, soak
+	$(PY) -m pytest -q tests -m slow || { [ $$? -eq 5 ] && echo "No test is marked slow."; }
+
+lint: setup ## ruff: rules and format
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+format: setup ## let ruff mend what it can
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+lock: setup ## write requirements.lock anew from setup.py's ranges; takes minutes
+	tools/lock.sh --upgrade
+
+clean: ## remove caches and build output; keeps .venv, data and results
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,31 @@
+"""What every run shares: registration, hooks, logs, seeds, precision."""
+
+custom_imports = dict(imports=["semaim_mm"], allow_failed_imports=False)
+runner_type = "TransferRunner"
+default_scope = "mmpretrain"
+
+precision = "auto"  # bf16 on accelerators, fp32 on the CPU
+tensorboard = False
+unreadable_budget = 0  # training images that may be skipped because they can't be decoded
+randomness = dict(seed=0)
+load_from = None
+resume = False
+
+default_hooks = dict(
+    runtime_info=dict(type="RuntimeInfoHook"),
+    timer=dict(type="ThroughputHook"),
+    sampler_seed=dict(type="DistSamplerSeedHook"),
+    logger=dict(type="LoggerHook", interval=50),
+    param_scheduler=dict(type="ParamSchedulerHook"),
+    checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3),
+)
+custom_hooks = [dict(type="SeedStepHook")]
+
+log_level = "INFO"
+log_processor = dict(window_size=50, mean_pattern=r".*(loss|time|grad_norm|images_per_s).*")
+visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")])
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
+    dist_cfg=dict(backend="nccl"),
+)

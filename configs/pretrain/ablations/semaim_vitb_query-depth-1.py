@@ -1,0 +1,5 @@
+"""Ablation of semaim_vitb: 1 query block(s) instead of 12."""
+
+_base_ = "../semaim_vitb.py"
+
+model = dict(neck=dict(query_depth=1))

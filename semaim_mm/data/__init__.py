@@ -1,0 +1,7 @@
+"""Data sets: image folders with named faults, augmentation keyed by sample, shipped sample data."""
+
+from semaim_mm.data.image_folder import ImageFolder
+from semaim_mm.data.keyed import KeyedDataset, KeyedSampler, SampleKey
+from semaim_mm.data.load_image import LoadImage
+
+__all__ = ["ImageFolder", "KeyedDataset", "KeyedSampler", "LoadImage", "SampleKey"]

@@ -1,0 +1,213 @@
+"""SemAIM (arXiv 2312.10457): predict image patches one after another, the most semantic first.
+
+    image -> patches -> similarity map -> order -> content stream and query stream -> loss
+
+Legend: B images, L patches in raster order unless said otherwise, D embed_dims, P target width.
+Inside, tokens are gathered into generation order once; then both streams are plainly causal.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from mmpretrain.models.selfsup.base import BaseSelfSupervisor
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from semaim_mm.errors import InputError
+from semaim_mm.layers import gather_tokens
+from semaim_mm.pretrain.draws import Draws
+from semaim_mm.pretrain.ema import BackboneEMA
+from semaim_mm.pretrain.order import Order, build_order
+from semaim_mm.pretrain.similarity import similarity_map, token_similarity
+from semaim_mm.pretrain.target import GivenTokens, Target
+from semaim_mm.vit import frozen_eval
+
+SIMILARITY_FROM = ("online", "ema", "target")
+
+
+@MODELS.register_module()
+class SemAIM(BaseSelfSupervisor):
+    """The algorithm: backbone (content stream), neck (query stream), head, target and order.
+
+    Widths, depth and patch size are the backbone's wherever the other parts don't state them.
+
+    Args:
+        backbone: SemAIMViT.
+        neck: SemAIMDecoder.
+        head: SemAIMHead.
+        target_generator: PixelTarget, or one of features.
+        order: a name such as 'semantic', or dict(type='SemanticOrder', similarity='cls').
+        similarity_from: whose tokens give the similarity map: the 'online' model's, the 'ema'
+            copy's, or the 'target' generator's teacher.
+        ema: None, or a dict of BackboneEMA's arguments: keep an averaged copy of the backbone.
+        data_preprocessor, init_cfg: as in mmpretrain.
+
+    Raises:
+        InputError: parts whose widths or depths do not fit each other.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict,
+        head: dict,
+        target_generator: dict,
+        order: str | dict | Order = "semantic",
+        similarity_from: str = "online",
+        ema: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ):
+        backbone = MODELS.build(backbone)
+        target_generator = MODELS.build(dict(patch_size=backbone.patch_size) | target_generator)
+        super().__init__(
+            backbone=backbone,
+            neck=dict(backbone.stream_shape()) | neck,
+            head=dict(embed_dims=backbone.embed_dims, out_dims=target_generator.out_dims) | head,
+            target_generator=target_generator,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+        )
+        self.order = build_order(order)
+        self.similarity_from = similarity_from
+        self._check_parts(ema)
+        self.ema = None if ema is None else BackboneEMA(self.backbone, **ema)
+
+    def _check_parts(self, ema: dict | None) -> None:
+        width, depth = self.backbone.embed_dims, self.backbone.num_layers
+        if self.backbone.num_extra_tokens != 1:
+            raise InputError(
+                "SemAIM pretrains a backbone with one CLS token and no registers; leave "
+                "with_cls_token at True and num_registers at 0."
+            )
+        if not isinstance(self.backbone.pre_norm, nn.Identity):
+            raise InputError(
+                "SemAIM pretrains a backbone without a norm before its blocks; leave pre_norm at "
+                "False."
+            )
+        for part in (self.neck, self.head):
+            if part.embed_dims != width:
+                raise InputError(
+                    f"{type(part).__name__} has embed_dims={part.embed_dims}, the backbone "
+                    f"{width}; give both the same."
+                )
+        if self.neck.depth != depth:
+            raise InputError(
+                f"SemAIMDecoder has depth={self.neck.depth}, but the backbone has {depth} blocks; "
+                "set the decoder's depth to the backbone's."
+            )
+        if self.head.out_dims != self.target_generator.out_dims:
+            raise InputError(
+                f"SemAIMHead predicts {self.head.out_dims} values a patch, but "
+                f"{type(self.target_generator).__name__} has {self.target_generator.out_dims}; "
+                "set the head's out_dims to the target's width."
+            )
+        if getattr(self.target_generator, "patch_size", self.backbone.patch_size) != (
+            self.backbone.patch_size
+        ):
+            raise InputError(
+                f"The target cuts patches of {self.target_generator.patch_size} pixels, the "
+                f"backbone of {self.backbone.patch_size}; give both the same patch_size."
+            )
+        if self.similarity_from not in SIMILARITY_FROM:
+            raise InputError(
+                f"similarity_from={self.similarity_from!r} is none of "
+                f"{', '.join(SIMILARITY_FROM)}; choose one."
+            )
+        if self.similarity_from == "ema" and ema is None:
+            raise InputError(
+                "similarity_from='ema' needs an averaged copy of the backbone: set ema=dict()."
+            )
+
+        if self.similarity_from == "target" and self.order.similarity is not None:
+            self._check_target_map(self.order.similarity)
+
+    def _check_target_map(self, source: str) -> None:
+        gives_tokens = getattr(self.target_generator, "gives_tokens", True)
+        if source == "self" or not gives_tokens:
+            offers = "tokens, not attention" if gives_tokens else "no tokens"
+            raise InputError(
+                f"similarity_from='target' can't give the map {source!r}: "
+                f"{type(self.target_generator).__name__} offers {offers}; choose similarity 'cls' "
+                "or 'gap' and a teacher, or another source."
+            )
+
+    def init_weights(self) -> None:
+        super().init_weights()
+        if self.ema is not None:
+            self.ema.copy_from(self.backbone)
+
+    # --- one training step ------------------------------------------------------------------
+
+    def loss(
+        self, inputs: Tensor, data_samples: Sequence[DataSample] | None = None
+    ) -> dict[str, Tensor]:
+        """(B, 3, H, W) normalised images -> dict(loss=()), the mean over all patches."""
+        target = self.target_generator(inputs)
+        ranks = self.generation_ranks(inputs, target, Draws.of_samples(inputs, data_samples))
+        return dict(loss=self.loss_in_order(inputs, ranks, target)[0].mean())
+
+    def generation_ranks(self, imgs: Tensor, target: Target, draws: Draws) -> Tensor:
+        """(B, 3, H, W) -> (B, L) int64 ranks; no similarity pass where the order needs none."""
+        size = self.backbone.patch_size
+        grid = (imgs.shape[2] // size, imgs.shape[3] // size)
+        source = self.order.similarity
+        similarity = None if source is None else self._similarity_for_order(imgs, target, source)
+        return self.order.ranks(grid, draws, similarity)
+
+    def _similarity_for_order(self, imgs: Tensor, target: Target, source: str) -> Tensor:
+        if self.similarity_from == "target":
+            return token_similarity(target.tokens, source)
+        return self.similarity(imgs, source, averaged=self.similarity_from == "ema")
+
+    def loss_in_order(self, imgs: Tensor, keys: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+        """-> (B, L) loss and (B, L) patch index, both in generation order."""
+        order = keys.argsort(dim=1, stable=True)
+        prediction = self.predict_in_order(imgs, order)
+        return self.head.loss(prediction, gather_tokens(target.values, order)), order
+
+    def predict_in_order(self, imgs: Tensor, order: Tensor) -> Tensor:
+        """(B, 3, H, W), (B, L) patch indices -> (B, L, P) predictions in that order."""
+        patches, positions, _ = self.backbone.embed(imgs)
+        content = gather_tokens(patches, order)
+        # no query sees the last patch; without it both streams have the same causal triangle
+        content = torch.cat(
+            [self.backbone.class_token(len(imgs), positions), content[:, :-1]], dim=1
+        )
+        content = self.backbone.drop_after_pos(content)
+        queries = gather_tokens(positions[:, 1:].expand(len(imgs), -1, -1), order)
+        states = self.backbone.causal_states(content, self.neck.stride)
+        queries = self.neck(queries, states, self.backbone.layers)
+        # the backbone's final norm closes the query stream; the authors share it
+        return self.head(self.backbone.ln1(queries))
+
+    # --- in raster order, for tools and equality tests ----------------------------------------
+
+    def encode(self, imgs: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, 1 + L, D) tokens, CLS first, unmasked, in eval mode."""
+        with frozen_eval(self.backbone):
+            return self.backbone.encode(imgs)
+
+    def similarity(self, imgs: Tensor, source: str = "cls", averaged: bool = False) -> Tensor:
+        """(B, 3, H, W) -> (B, L) similarity map; ``averaged`` asks the EMA copy."""
+        backbone = self.ema.module if averaged else self.backbone
+        with frozen_eval(backbone):
+            return similarity_map(backbone, imgs, source)
+
+    def predict(self, imgs: Tensor, keys: Tensor) -> Tensor:
+        """(B, 3, H, W), (B, L) keys, smaller first -> (B, L, P) predictions."""
+        order = keys.argsort(dim=1, stable=True)
+        return gather_tokens(self.predict_in_order(imgs, order), order.argsort(dim=1))
+
+    def pretrain_loss(
+        self, imgs: Tensor, keys: Tensor, teacher_tokens: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """-> loss (), loss of every patch (B, L).
+
+        ``teacher_tokens`` (B, 1 + L, P) are the features to predict where the target generator is
+        GivenTokens; other generators make their own target and don't read them.
+        """
+        given = (teacher_tokens,) if isinstance(self.target_generator, GivenTokens) else ()
+        loss, order = self.loss_in_order(imgs, keys, self.target_generator(imgs, *given))
+        return loss.mean(), loss.gather(1, order.argsort(dim=1))

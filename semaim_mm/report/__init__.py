@@ -1,0 +1,1 @@
+"""Reports that people look at: figures of what a model does."""

@@ -1,0 +1,19 @@
+"""What a run needs around the model: batch, learning rate, precision, seeds, logs."""
+
+from semaim_mm.runtime.batch import BatchPlan, plan_batch
+from semaim_mm.runtime.budget import BudgetHook
+from semaim_mm.runtime.hooks import ClassCountHook, SeedStepHook, SkippedImagesHook, ThroughputHook
+from semaim_mm.runtime.precision import BFloat16OptimWrapper
+from semaim_mm.runtime.runner import TransferRunner
+
+__all__ = [
+    "BFloat16OptimWrapper",
+    "BatchPlan",
+    "BudgetHook",
+    "ClassCountHook",
+    "SeedStepHook",
+    "SkippedImagesHook",
+    "ThroughputHook",
+    "TransferRunner",
+    "plan_batch",
+]

@@ -1,0 +1,72 @@
+"""What a pretraining costs: epochs, images, model FLOPs and device hours, kept in its checkpoints.
+
+FLOPs are counted on one real forward and backward of the model at hand (2 per multiply-add), so
+every method is measured by the same rule.
+"""
+
+import time
+from copy import deepcopy
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from semaim_mm.data.keyed import seeded
+from semaim_mm.runtime.hooks import unwrap
+
+
+def step_flops(model: nn.Module, batch: dict, images: int) -> float:
+    """Model FLOPs of one training image: forward and backward of ``model`` on ``batch``.
+
+    Runs on a copy, and leaves every random state as it was.
+    """
+    model = deepcopy(unwrap(model))
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    counter = FlopCounterMode(display=False)
+    with seeded(0), torch.random.fork_rng(devices=devices), counter:
+        losses = model(**model.data_preprocessor(batch, True), mode="loss")
+        model.parse_losses(losses)[0].backward()
+    return counter.get_total_flops() / images
+
+
+@HOOKS.register_module()
+class BudgetHook(Hook):
+    """Counts the budget of a run and writes it into every checkpoint's ``meta['budget']``."""
+
+    def __init__(self):
+        self.flops_per_image: float | None = None
+        self.device_seconds = 0.0
+        self.images = 0
+        self._since = time.monotonic()
+
+    def before_train(self, runner: Runner) -> None:
+        self._since = time.monotonic()
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
+        if self.flops_per_image is None:
+            self.flops_per_image = step_flops(
+                runner.model, data_batch, len(data_batch["data_samples"])
+            )
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
+        now = time.monotonic()
+        self.device_seconds += (now - self._since) * runner.world_size
+        self._since = now
+        self.images += len(data_batch["data_samples"]) * runner.world_size
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        checkpoint["meta"]["budget"] = dict(
+            epochs=checkpoint["meta"]["epoch"],
+            images=self.images,
+            flops=self.images * (self.flops_per_image or 0.0),
+            device_hours=self.device_seconds / 3600,
+        )
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        budget = checkpoint.get("meta", {}).get("budget")
+        if budget is not None and runner.train_loop is not None:
+            self.images = budget["images"]
+            self.device_seconds = budget["device_hours"] * 3600

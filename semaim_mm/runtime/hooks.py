@@ -1,0 +1,113 @@
+"""Small hooks that every run uses: the step's seed, and images per second."""
+
+import random
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook, IterTimerHook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from torch import nn
+
+from semaim_mm.errors import InputError
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside a DistributedDataParallel wrapper, or the model itself."""
+    return model.module if is_model_wrapper(model) else model
+
+
+@HOOKS.register_module()
+class SeedStepHook(Hook):
+    """Seeds what draws inside a step (drop path, mixup) by (seed, iteration, rank).
+
+    So a resumed run draws what an uninterrupted one would have drawn.
+    """
+
+    priority = "VERY_HIGH"
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        key = (runner.seed, runner.iter, runner.rank)
+        numbers = np.random.SeedSequence(key).generate_state(3)
+        random.seed(int(numbers[0]))
+        np.random.seed(numbers[1])
+        torch.manual_seed(int(numbers[2]))
+
+
+@HOOKS.register_module()
+class ThroughputHook(IterTimerHook):
+    """mmengine's timer (time, data_time, ETA), and images per second over all processes."""
+
+    def _after_iter(self, runner, batch_idx, data_batch=None, outputs=None, mode="train") -> None:
+        super()._after_iter(runner, batch_idx, data_batch, outputs, mode)
+        seconds = runner.message_hub.get_scalar(f"{mode}/time").current()
+        if mode == "train" and seconds > 0 and data_batch is not None:
+            images = len(data_batch["data_samples"]) * runner.world_size
+            runner.message_hub.update_scalar("train/images_per_s", images / seconds)
+
+
+@HOOKS.register_module()
+class ClassCountHook(Hook):
+    """Stops a classifier whose head, training set and validation set disagree on the classes."""
+
+    def before_run(self, runner) -> None:
+        head = unwrap(runner.model).head
+        loops = {"training": runner.train_loop, "validation": runner.val_loop}
+        loops["test"] = runner.test_loop if runner.train_loop is None else None
+        seen = {
+            name: tuple(loop.dataloader.dataset.metainfo["classes"])
+            for name, loop in loops.items()
+            if loop is not None
+        }
+        for name, classes in seen.items():
+            if len(classes) != head.num_classes:
+                raise InputError(
+                    f"The {name} set has {len(classes)} classes, but the head has num_classes="
+                    f"{head.num_classes}; set num_classes={len(classes)}, or check the data folder."
+                )
+        if len(set(seen.values())) > 1:
+            only = {
+                n: sorted(set(c) - set.intersection(*map(set, seen.values())))
+                for n, c in seen.items()
+            }
+            raise InputError(
+                "Training and validation set have different class folders: "
+                + "; ".join(f"only in {name}: {', '.join(c[:5])}" for name, c in only.items() if c)
+                + ". Make them agree."
+            )
+
+
+@HOOKS.register_module()
+class SkippedImagesHook(Hook):
+    """Counts the images that KeyedDataset skipped; stops past ``budget``, keeps the count.
+
+    The paths stand in every checkpoint's ``meta['skipped_images']`` and from there in the result.
+    """
+
+    def __init__(self, budget: int = 0):
+        self.budget, self.paths = budget, set()
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        found = [
+            path
+            for sample in data_batch["data_samples"]
+            for path in sample.get("unreadable", ())
+            if path not in self.paths
+        ]
+        self.paths.update(found)
+        for path in found:
+            runner.logger.warning(
+                f"{path} can't be read and was skipped ({len(self.paths)} so far)"
+            )
+        if len(self.paths) > self.budget:
+            raise InputError(
+                f"{len(self.paths)} training images can't be read, more than the budget of "
+                f"{self.budget}: {', '.join(sorted(self.paths)[:3])}; replace them, or raise the "
+                "SkippedImagesHook's budget."
+            )
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        checkpoint["meta"]["skipped_images"] = sorted(self.paths)
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        self.paths.update(checkpoint.get("meta", {}).get("skipped_images", ()))

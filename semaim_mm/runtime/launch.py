@@ -1,0 +1,79 @@
+"""From a config file to a runner: the part that all command-line tools share."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from semaim_mm.errors import InputError
+
+
+def load_config(
+    path: str, options: dict | None = None, work_dir: str | None = None, launcher: str = "none"
+) -> Config:
+    """Read a config, merge overrides, and name its work dir after its folder and file."""
+    if not Path(path).is_file():
+        raise InputError(f"There is no config file at {path}; see configs/ for those shipped.")
+    cfg = Config.fromfile(path)
+    if options:
+        cfg.merge_from_dict(options)
+    cfg.launcher = launcher
+    if work_dir is not None or cfg.get("work_dir") is None:
+        cfg.work_dir = work_dir or str(default_work_dir(path))
+    return cfg
+
+
+def set_checkpoint(cfg: Config, checkpoint: str | None) -> None:
+    """Put a checkpoint where the config's ``checkpoint_key`` wants it.
+
+    Without that key it holds the whole model (``load_from``). 'random' means the untrained model,
+    asked for by name and never by accident.
+    """
+    key = cfg.get("checkpoint_key", "load_from")
+    if key is None:
+        if checkpoint is not None:
+            raise InputError("This config evaluates no weights; leave the CHECKPOINT out.")
+    elif checkpoint is None:
+        raise InputError(
+            "This config needs a CHECKPOINT; give its path, or the word 'random' for an untrained "
+            "model."
+        )
+    elif checkpoint != "random":
+        cfg.merge_from_dict({key: checkpoint})
+    elif key.endswith("init_cfg.checkpoint"):
+        cfg.merge_from_dict({key.removesuffix(".checkpoint"): None})
+
+
+def default_work_dir(path: str) -> Path:
+    """configs/pretrain/semaim_vitb.py -> work_dirs/pretrain/semaim_vitb."""
+    path = Path(path)
+    return Path("work_dirs") / path.parent.name / path.stem
+
+
+def build_runner(cfg: Config) -> Runner:
+    """-> the runner that ``runner_type`` names, mmengine's own where it names none."""
+    return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Print an InputError as its sentence and exit with 2; ``SEMAIM_DEBUG=1`` shows the trace."""
+    try:
+        yield
+    except InputError as error:
+        if os.environ.get("SEMAIM_DEBUG") == "1":
+            raise
+        print(f"error: {sentence(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def sentence(error: InputError) -> Any:
+    """The sentence of an error, also where a loader's worker wrapped it in its own trace."""
+    return re.split(r"semaim_mm\.errors\.\w+: ", str(error))[-1].strip()

@@ -1,0 +1,52 @@
+"""Numeric precision by one key: 'auto', 'fp32', 'bf16' or 'fp16'."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.device import get_device
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
+from torch import nn
+
+from semaim_mm.errors import InputError
+
+CHOICES = ("auto", "fp32", "bf16", "fp16")
+
+
+@OPTIM_WRAPPERS.register_module()
+class BFloat16OptimWrapper(OptimWrapper):
+    """Autocast to bfloat16 on any device, without the loss scaler that only fp16 needs."""
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        device = get_device().split(":")[0]
+        with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
+            yield
+
+
+def resolve_precision(choice: str, device: str) -> str:
+    """A config's choice and a device type -> 'fp32', 'bf16' or 'fp16'.
+
+    ``auto`` is bf16 on accelerators and fp32 on the CPU. Raises InputError for what the device
+    can't do.
+    """
+    if choice not in CHOICES:
+        raise InputError(f"precision={choice!r} is none of {', '.join(CHOICES)}; choose one.")
+    if choice == "auto":
+        return "fp32" if device == "cpu" else "bf16"
+    if choice == "fp16" and device == "cpu":
+        raise InputError(
+            "precision='fp16' needs an accelerator, and this process runs on the CPU; choose "
+            "'fp32' or 'bf16', or 'auto'."
+        )
+    return choice
+
+
+def wrapper_options(precision: str) -> dict:
+    """'fp32', 'bf16' or 'fp16' -> the optimiser wrapper's type and its options."""
+    return {
+        "fp32": dict(type="OptimWrapper"),
+        "bf16": dict(type="BFloat16OptimWrapper"),
+        "fp16": dict(type="AmpOptimWrapper", dtype="float16", loss_scale="dynamic"),
+    }[precision]

@@ -1,0 +1,212 @@
+"""mmengine's Runner with the keys that this suite adds: total_batch, base_lr, precision.
+
+``runner_type = 'TransferRunner'`` in a config selects it. It also loads weights strictly and runs
+nothing that a checkpoint holds.
+"""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmengine.device import get_device
+from mmengine.hooks import CheckpointHook
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import _load_checkpoint_to_model
+from torch.utils.data import DataLoader
+
+from semaim_mm.errors import InputError
+from semaim_mm.interop.backbone_checkpoint import describe
+from semaim_mm.interop.carry import carry_into
+from semaim_mm.interop.checkpoint_file import read_file, state_dict_of
+from semaim_mm.runtime.batch import BatchPlan, plan_batch
+from semaim_mm.runtime.hooks import unwrap
+from semaim_mm.runtime.precision import resolve_precision, wrapper_options
+
+ROBUSTNESS_SETS = ("imagenet-v2", "imagenet-a", "imagenet-r", "imagenet-sketch")
+
+
+@RUNNERS.register_module()
+class TransferRunner(Runner):
+    """Runner of every config here.
+
+    Config keys beyond mmengine's:
+        total_batch: images in an update over all processes; gradients are accumulated to it.
+        base_lr: learning rate for 256 images; the optimiser gets base_lr x total_batch / 256.
+        precision: 'auto', 'fp32', 'bf16' or 'fp16'.
+        data_root: folder of every ImageFolder that names none itself.
+        num_classes: of the classification head and of its batch augmentations.
+        unreadable_budget: how many training images that can't be decoded are skipped and counted
+            before the run stops; 0 stops at the first.
+        test_set: 'imagenet-v2', 'imagenet-a', 'imagenet-r' or 'imagenet-sketch': test on that
+            folder beside ``data_root``, only the classes it has counted.
+        tensorboard: True writes TensorBoard files beside the JSON lines.
+    """
+
+    batch_plan: BatchPlan | None = None
+
+    @classmethod
+    def from_cfg(cls, cfg: Any) -> "TransferRunner":
+        cfg = copy.deepcopy(cfg)
+        spread_keys(cfg)
+        for line in carry_into(cfg):
+            print_log(line)
+        if cfg.get("tensorboard"):
+            _require_tensorboard()
+            cfg.visualizer.vis_backends = [
+                *cfg.visualizer.vis_backends,
+                dict(type="TensorboardVisBackend"),
+            ]
+        return super().from_cfg(cfg)
+
+    def build_train_loop(self, loop: Any) -> Any:
+        loader = self._train_dataloader
+        if isinstance(loop, dict) and isinstance(loader, dict) and self.cfg.get("total_batch"):
+            self.batch_plan = plan_batch(
+                self.cfg["total_batch"],
+                self.world_size,
+                loader["batch_size"],
+                self.cfg.get("base_lr"),
+            )
+            if loader["sampler"]["type"] == "KeyedSampler":
+                loader["sampler"]["total_batch"] = self.batch_plan.total
+            if self.batch_plan.accumulation > 1 and not loop.get("by_epoch", True):
+                self._stretch_iterations(loop, self.batch_plan.accumulation)
+        return super().build_train_loop(loop)
+
+    def _stretch_iterations(self, loop: dict, accumulation: int) -> None:
+        """Count updates, not accumulated steps: mmengine's loop and schedulers count steps."""
+        for key in ("max_iters", "val_interval", "val_begin"):
+            if key in loop:
+                loop[key] *= accumulation
+        for scheduler in self.param_schedulers or ():
+            if not scheduler.get("by_epoch", True):
+                for key in ("begin", "end", "T_max", "total_iters", "milestones", "step_size"):
+                    value = scheduler.get(key)
+                    if isinstance(value, list):
+                        scheduler[key] = [number * accumulation for number in value]
+                    elif value is not None:
+                        scheduler[key] = value * accumulation
+        for hook in self.hooks:
+            if isinstance(hook, CheckpointHook) and not hook.by_epoch:
+                hook.interval *= accumulation
+
+    @staticmethod
+    def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> DataLoader:
+        if isinstance(dataloader, dict) and dataloader.get("num_workers", 0) == 0:
+            # torch refuses these without workers; --cfg-options num_workers=0 should just work
+            workers_only = ("persistent_workers", "prefetch_factor", "timeout")
+            dataloader = {k: v for k, v in dataloader.items() if k not in workers_only}
+        return Runner.build_dataloader(dataloader, *args, **kwargs)
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        if isinstance(scheduler, list):
+            scheduler = [entry for entry in scheduler if not self._too_short(entry)]
+        return super().build_param_scheduler(scheduler)
+
+    def _too_short(self, entry: Any) -> bool:
+        """Whether a warm-up has under two iterations: mmengine's would stay at its first factor."""
+        if not isinstance(entry, dict) or entry.get("type") != "LinearLR" or "end" not in entry:
+            return False
+        span = entry["end"] - entry.get("begin", 0)
+        if entry.get("convert_to_iter_based"):
+            span = int(span * len(self.train_dataloader))
+        if span < 2:
+            self.logger.warning(f"the warm-up of {span} iteration(s) is left out: {dict(entry)}")
+        return span < 2
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        if isinstance(optim_wrapper, dict):
+            optim_wrapper = copy.deepcopy(optim_wrapper)
+            if self.batch_plan is not None:
+                optim_wrapper["accumulative_counts"] = self.batch_plan.accumulation
+                if self.batch_plan.lr is not None:
+                    optim_wrapper["optimizer"]["lr"] = self.batch_plan.lr
+                self.logger.info(str(self.batch_plan))
+            choice = self.cfg.get("precision")
+            if choice is not None:
+                precision = resolve_precision(choice, get_device().split(":")[0])
+                optim_wrapper.update(wrapper_options(precision))
+                self.logger.info(f"precision {precision} (config: {choice}) on {get_device()}")
+        return super().build_optim_wrapper(optim_wrapper)
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: str | Callable = "cpu",
+        strict: bool = True,
+        revise_keys: list | None = None,
+    ) -> dict:
+        """Load weights of the whole model; a weight that finds no value stops the run."""
+        checkpoint = read_file(filename)
+        if "state_dict" not in checkpoint:
+            checkpoint = dict(state_dict=state_dict_of(checkpoint, filename))
+        # Runner.resume would execute a config found here
+        checkpoint.get("meta", {}).pop("config", None)
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        model = unwrap(self.model)
+        state = state_dict_of(checkpoint, filename)
+        missing = [key for key in model.state_dict() if key not in state]
+        if missing:
+            raise InputError(
+                f"{filename} lacks {len(missing)} weights of the model ({describe(missing)}); it "
+                f"has {describe(state)}. Give the checkpoint of this config, or load a backbone "
+                "through model.backbone.init_cfg instead."
+            )
+        checkpoint = _load_checkpoint_to_model(
+            model, checkpoint, strict, revise_keys=revise_keys or [(r"^module\.", "")]
+        )
+        self._has_loaded = True
+        self.logger.info(f"Loaded {len(state)} weights from {filename}")
+        return checkpoint
+
+
+def spread_keys(cfg: Any) -> None:
+    """Write the top-level keys above where data sets, model and hooks read them."""
+    root, classes = cfg.get("data_root"), cfg.get("num_classes")
+    if cfg.get("test_set") is not None:
+        _use_test_set(cfg, cfg["test_set"])
+    loaders = [cfg.get(f"{split}_dataloader") for split in ("train", "val", "test")]
+    loaders += [
+        (cfg.get(part) or {}).get(key)
+        for part in ("val_cfg", "test_cfg")
+        for key in ("bank_dataloader", "mean_dataloader")
+    ]
+    for loader in filter(None, loaders):
+        dataset = loader["dataset"]
+        while "dataset" in dataset:
+            dataset = dataset["dataset"]
+        if root is not None and dataset["type"] == "ImageFolder":
+            dataset.setdefault("data_root", root)
+    budget = cfg.get("unreadable_budget", 0)
+    if budget and cfg.get("train_dataloader"):
+        cfg.train_dataloader.dataset.skip_unreadable = True
+        for hook in cfg.custom_hooks:
+            if hook["type"] == "SkippedImagesHook":
+                hook["budget"] = budget
+    if classes is not None:
+        cfg.model.head.num_classes = classes
+        cfg.model.data_preprocessor.num_classes = classes
+
+
+def _use_test_set(cfg: Any, name: str) -> None:
+    if name not in ROBUSTNESS_SETS:
+        raise InputError(
+            f"test_set={name!r} is none of {', '.join(ROBUSTNESS_SETS)}; choose one, or leave it "
+            "out to test on the validation set."
+        )
+    cfg.test_dataloader.dataset.update(
+        data_root=str(Path(cfg.data_root).parent / name), split="", known_classes="imagenet-1k"
+    )
+    cfg.test_evaluator.only_present = True
+
+
+def _require_tensorboard() -> None:
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            "tensorboard=True needs the tensorboard package: pip install 'semaim_mm[tensorboard]'."
+        ) from error

@@ -1,0 +1,100 @@
+"""What a leaf config resolves to: parameter groups, learning rates, pipeline. Run it to write the
+table that tests compare with: ``python tests/leaf_facts.py tests/fixtures/leaf_table.json``, and
+read the difference before you commit it.
+"""
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
+from mmpretrain.registry import MODELS
+
+from semaim_mm.runtime.runner import spread_keys
+
+ROOT = Path(__file__).parent.parent
+EPOCH = 5  # iterations an epoch in the schedule below; a fraction of a run is what counts
+
+
+def full_size_leaves() -> list[str]:
+    """Every leaf that a full-size run uses, tiny ones and anchors left out."""
+    found = []
+    for folder in ("cls", "pretrain", "pretrain/ablations", "pretrain/baselines"):
+        found += sorted((ROOT / "configs" / folder).glob("*.py"))
+    names = [path.relative_to(ROOT).as_posix() for path in found]
+    return [name for name in names if "tiny" not in name]
+
+
+def leaf_facts(name: str) -> dict:
+    """A leaf's path -> its facts, comparable as JSON."""
+    cfg = Config.fromfile(ROOT / name)
+    init_default_scope(cfg.default_scope)
+    spread_keys(cfg)
+    facts = dict(pipeline=_pipeline(cfg.get("train_dataloader") or cfg.test_cfg.bank_dataloader))
+    if cfg.get("optim_wrapper") is None:
+        return {**facts, "evaluator": cfg.test_evaluator.to_dict(), **_features(cfg.model)}
+    lr = cfg.base_lr * cfg.total_batch / 256
+    facts |= dict(total_batch=cfg.total_batch, lr=lr, epochs=cfg.train_cfg.max_epochs)
+    facts["groups"] = _groups(cfg, lr)
+    facts["lr_at"] = _schedule(cfg, lr)
+    return facts
+
+
+def _features(model: Config) -> dict:
+    return dict(layers=list(model.layers), poolings=list(model.poolings))
+
+
+def _pipeline(loader: Config) -> list:
+    dataset = loader.dataset
+    while "dataset" in dataset:
+        dataset = dataset.dataset
+    subset = dataset.get("subset")
+    steps = [json.loads(json.dumps(step)) for step in dataset.pipeline]
+    return steps if subset is None else [dict(subset=dict(subset)), *steps]
+
+
+def _groups(cfg: Config, lr: float) -> dict[str, int]:
+    """-> {'lr x 0.65 weight decay 0.05': number of weights}, built without memory."""
+    with torch.device("meta"):
+        model = MODELS.build(cfg.model)
+    wrapper = dict(cfg.optim_wrapper, type="OptimWrapper")
+    wrapper["optimizer"] = dict(wrapper["optimizer"], lr=lr)
+    counts = Counter()
+    for group in build_optim_wrapper(model, wrapper).optimizer.param_groups:
+        label = f"lr x {group['lr'] / lr:.6f}, weight decay {group['weight_decay']:g}"
+        counts[label] += sum(p.numel() for p in group["params"] if p.requires_grad)
+    return {label: count for label, count in sorted(counts.items()) if count}
+
+
+def _schedule(cfg: Config, lr: float) -> dict[str, float]:
+    """-> {share of the run: learning rate of a group that is not decayed}."""
+    epochs = cfg.train_cfg.max_epochs
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+    wrapper = OptimWrapper(optimizer)
+    schedulers = []
+    for entry in cfg.param_scheduler:
+        entry = dict(entry, optimizer=wrapper)
+        kind = PARAM_SCHEDULERS.get(entry.pop("type"))
+        entry.pop("convert_to_iter_based")
+        entry.setdefault("end", epochs)
+        schedulers.append(kind.build_iter_from_epoch(epoch_length=EPOCH, **entry))
+    total, seen = epochs * EPOCH, {}
+    optimizer.step()  # torch warns of schedules that run ahead of their optimiser
+    wanted = {int(share * (total - 1)): share for share in (0, 0.02, 0.05, 0.25, 0.5, 1)}
+    for step in range(total):
+        if step in wanted:
+            seen[str(wanted[step])] = float(f"{optimizer.param_groups[0]['lr']:.6g}")
+        for scheduler in schedulers:
+            scheduler.step()
+    return seen
+
+
+if __name__ == "__main__":
+    MMLogger.get_instance("leaf_facts", log_level="ERROR")
+    table = {name: leaf_facts(name) for name in full_size_leaves()}
+    Path(sys.argv[1]).write_text(json.dumps(table, indent=1) + "\n")

@@ -1,0 +1,92 @@
+"""Result files: written whole, read only if they can be trusted."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from semaim_mm.errors import InputError
+from semaim_mm.report.result import fingerprint, read_result, write_result
+
+
+def example(**changes) -> dict:
+    result = dict(
+        status="complete",
+        method="semaim",
+        arch="ViT-base/16",
+        task="knn",
+        metrics=dict(top1=dict(value=50.0, unit="percent")),
+        n_evaluated=4,
+        n_dataset=4,
+        protocol=dict(task="knn", pooling="patches"),
+        selection="last epoch",
+        seed=0,
+        config_hash="0" * 64,
+        git=dict(commit=None, dirty=None),
+        checkpoint=None,
+        data=dict(name="toy", manifest_sha256=None),
+        versions=dict(torch="2.11.0"),
+        hardware=dict(device="cpu", world_size=1),
+        run={},
+        start="2026-01-01T00:00:00+00:00",
+        end="2026-01-01T00:00:01+00:00",
+    )
+    return {**result, **changes}
+
+
+def test_a_result_comes_back_as_written_with_its_outcomes(tmp_path):
+    correct = np.array([True, False, True, False])
+    path = write_result(tmp_path, example(), dict(correct=correct))
+    result = read_result(path)
+    assert result["metrics"]["top1"]["value"] == 50.0
+    assert np.load(tmp_path / result["outcomes"])["correct"].tolist() == correct.tolist()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["outcomes.npz", "result.json"]
+
+
+def test_an_edited_result_is_not_read(tmp_path):
+    path = write_result(tmp_path, example(), None)
+    text = path.read_text()
+    path.write_text(text.replace("50.0", "51.0"))
+    with pytest.raises(InputError, match="edited"):
+        read_result(path)
+
+
+@pytest.mark.parametrize("key", ["metrics", "protocol", "checkpoint", "n_dataset"])
+def test_a_result_without_a_field_is_neither_written_nor_read(tmp_path, key):
+    incomplete = example()
+    del incomplete[key]
+    with pytest.raises((InputError, KeyError)):
+        write_result(tmp_path, incomplete, None)
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_a_nan_metric_is_not_written(tmp_path):
+    metrics = dict(top1=dict(value=math.nan, unit="percent"))
+    with pytest.raises(InputError, match="top1 that is nan"):
+        write_result(tmp_path, example(metrics=metrics), None)
+
+
+def test_a_complete_result_has_evaluated_every_image(tmp_path):
+    with pytest.raises(InputError, match="3 of 4"):
+        write_result(tmp_path, example(n_evaluated=3), None)
+
+
+def test_outcomes_that_do_not_cover_the_images_are_refused(tmp_path):
+    with pytest.raises(InputError, match="3 entries for 4"):
+        write_result(tmp_path, example(), dict(correct=np.ones(3, bool)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_major_version_is_not_read(tmp_path):
+    path = write_result(tmp_path, example(), None)
+    result = json.loads(path.read_text()) | dict(schema_version="2.0")
+    path.write_text(json.dumps(result))
+    with pytest.raises(InputError, match=r"schema 2\.0"):
+        read_result(path)
+
+
+def test_the_fingerprint_tells_protocols_apart_and_nothing_else():
+    one = fingerprint(dict(task="knn", pooling="patches"))
+    assert one == fingerprint(dict(pooling="patches", task="knn"))
+    assert one != fingerprint(dict(task="knn", pooling="cls"))

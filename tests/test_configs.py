@@ -1,0 +1,235 @@
+"""Every config loads, the recipe's numbers are the paper's, and a leaf changes what it says."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import PARAM_SCHEDULERS
+from mmpretrain.registry import MODELS
+
+from semaim_mm.runtime import plan_batch
+
+ROOT = Path(__file__).resolve().parents[1] / "configs"
+ALL = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
+PRETRAIN = ROOT / "pretrain"
+LEAVES = sorted(path.relative_to(PRETRAIN).as_posix() for path in PRETRAIN.rglob("semaim_*.py"))
+
+RECIPE = {
+    "total_batch": 2048,
+    "base_lr": 2e-4,
+    "precision": "auto",
+    "optim_wrapper.optimizer.type": "AdamW",
+    "optim_wrapper.optimizer.betas": (0.9, 0.95),
+    "optim_wrapper.optimizer.weight_decay": 0.05,
+    "optim_wrapper.clip_grad.max_norm": 3.0,
+    "train_cfg.max_epochs": 800,
+    "param_scheduler.0.end": 30,
+    "param_scheduler.0.convert_to_iter_based": True,
+    "param_scheduler.1.type": "CosineAnnealingLR",
+    "param_scheduler.1.begin": 30,
+    "param_scheduler.1.eta_min": 0.0,
+    "param_scheduler.1.convert_to_iter_based": True,
+    "model.backbone.arch": "base",
+    "model.backbone.frozen_pos_embed": True,
+    "model.neck.query_depth": 12,
+    "model.head.projection": "mlp",
+    "model.head.loss": "l2",
+    "model.target_generator.blur_kernel": 9,
+    "model.target_generator.blur_sigma": 1.0,
+    "model.order.type": "SemanticOrder",
+    "model.order.similarity": "cls",
+    "model.data_preprocessor.mean": [123.675, 116.28, 103.53],
+    "model.data_preprocessor.std": [58.395, 57.12, 57.375],
+    "train_dataloader.batch_size": 64,
+    "train_dataloader.dataset.dataset.pipeline.1.type": "RandomResizedCrop",
+    "train_dataloader.dataset.dataset.pipeline.1.scale": 224,
+    "train_dataloader.dataset.dataset.pipeline.1.crop_ratio_range": (0.2, 1.0),
+    "train_dataloader.dataset.dataset.pipeline.1.interpolation": "bicubic",
+    "train_dataloader.dataset.dataset.pipeline.2.type": "RandomFlip",
+    "train_dataloader.dataset.dataset.pipeline.2.prob": 0.5,
+}
+
+GONE = "key is not in the leaf"
+ORDER, SIMILARITY = "model.order.type", "model.order.similarity"
+CHANGES = {  # leaf: its parent, and every key that differs, with the leaf's value
+    "semaim_vitb_400e.py": ("semaim_vitb.py", {"train_cfg.max_epochs": 400}),
+    "semaim_vitti.py": ("semaim_vitb.py", {"model.backbone.arch": "tiny"}),
+    "semaim_vits.py": ("semaim_vitb.py", {"model.backbone.arch": "small"}),
+    "semaim_vitl.py": ("semaim_vitb.py", {"model.backbone.arch": "large"}),
+    "semaim_vitl_400e.py": ("semaim_vitl.py", {"train_cfg.max_epochs": 400}),
+    "semaim_vith.py": (
+        "semaim_vitb.py",
+        {"model.backbone.arch": "huge", "model.neck.query_depth": 16},
+    ),
+    "ablations/semaim_vitb_l1.py": ("semaim_vitb.py", {"model.head.loss": "l1"}),
+    "ablations/semaim_vitb_linear-head.py": (
+        "semaim_vitb.py",
+        {"model.head.projection": "linear"},
+    ),
+    "ablations/semaim_vitb_no-blur.py": (
+        "semaim_vitb.py",
+        {"model.target_generator.blur_kernel": None},
+    ),
+    "ablations/semaim_vitb_shared-weights.py": (
+        "semaim_vitb.py",
+        {"model.neck.share_weights": True},
+    ),
+    "ablations/semaim_vitb_similarity-gap.py": ("semaim_vitb.py", {SIMILARITY: "gap"}),
+    "ablations/semaim_vitb_similarity-self.py": ("semaim_vitb.py", {SIMILARITY: "self"}),
+    "ablations/semaim_vitb_similarity-ema.py": (
+        "semaim_vitb.py",
+        {
+            "model.similarity_from": "ema",
+            "model.ema.start": 0.999,
+            "model.ema.end": 0.9999,
+            "model.ema.epochs": 100,
+        },
+    ),
+    "ablations/semaim_vitb_order-similarity.py": ("semaim_vitb.py", {ORDER: "SimilarityOrder"}),
+    "ablations/semaim_vitb_order-guided-center.py": (
+        "semaim_vitb.py",
+        {ORDER: "GuidedCenterOrder"},
+    ),
+    "ablations/semaim_vitb_order-multi-center.py": (
+        "semaim_vitb.py",
+        {ORDER: "MultiCenterOrder", "model.order.num_centers": 3},
+    ),
+    **{
+        f"ablations/semaim_vitb_query-depth-{depth}.py": (
+            "semaim_vitb.py",
+            {"model.neck.query_depth": depth},
+        )
+        for depth in (1, 2, 4, 6)
+    },
+    **{
+        f"{parent}_order-{name}.py": (
+            f"{Path(parent).name}.py",
+            {ORDER: f"{kind}Order", SIMILARITY: GONE},
+        )
+        for parent, names in {
+            "ablations/semaim_vitb": [
+                "center-out",
+                "stochastic-center",
+                "stochastic",
+                "raster",
+                "snake",
+            ],
+            "semaim_tiny": ["raster", "snake", "stochastic"],
+        }.items()
+        for name in names
+        for kind in [name.title().replace("-", "")]
+    },
+}
+
+
+def load(leaf: str) -> Config:
+    return Config.fromfile(PRETRAIN / leaf)
+
+
+def flatten(value, prefix: str = "") -> dict:
+    """Nested dicts and lists of dicts -> {'a.b.0.c': value}."""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        items = enumerate(value)
+    else:
+        return {prefix.removesuffix("."): value}
+    return {k: v for key, item in items for k, v in flatten(item, f"{prefix}{key}.").items()}
+
+
+def build_on_meta(leaf: str) -> torch.nn.Module:
+    with torch.device("meta"):
+        return MODELS.build(load(leaf).model)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_config_loads_and_opens_with_a_docstring(name):
+    cfg = Config.fromfile(ROOT / name)
+    assert cfg.default_scope == "mmpretrain"
+    assert cfg.runner_type == "TransferRunner"
+    assert (ROOT / name).read_text().startswith('"""')
+
+
+def test_the_paper_recipe_has_the_authors_numbers():
+    found = flatten(load("semaim_vitb.py")._cfg_dict.to_dict())
+    assert {key: found.get(key) for key in RECIPE} == RECIPE
+    assert plan_batch(2048, 32, 64, found["base_lr"]).lr == pytest.approx(1.6e-3)
+
+
+def test_every_leaf_has_its_row_in_the_table_of_changes():
+    bases = {"semaim_vitb.py", "semaim_tiny.py"}
+    assert set(LEAVES) - bases == set(CHANGES)
+
+
+@pytest.mark.parametrize("leaf", CHANGES)
+def test_a_leaf_differs_from_its_parent_in_exactly_what_it_states(leaf):
+    parent, expected = CHANGES[leaf]
+    old, new = (flatten(load(name)._cfg_dict.to_dict()) for name in (parent, leaf))
+    changed = {k: new.get(k, GONE) for k in old | new if old.get(k, GONE) != new.get(k, GONE)}
+    assert changed == expected
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_a_leaf_builds_what_it_states(leaf):
+    model, cfg = build_on_meta(leaf), load(leaf).model
+    assert len(model.backbone.layers) % model.neck.stride == 0
+    blocks = 0 if cfg.neck.get("share_weights") else cfg.neck.query_depth
+    assert len(model.neck.layers) == blocks
+    assert type(model.order).__name__ == cfg.order.type
+    assert model.order.similarity == cfg.order.get("similarity")
+    assert (model.ema is None) == ("ema" not in cfg)
+    assert hasattr(model.head, "fc") == (cfg.head.projection == "linear")
+
+
+def test_only_one_dimensional_weights_escape_decay():
+    model, cfg = build_on_meta("semaim_vitb.py"), load("semaim_vitb.py")
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper | dict(type="OptimWrapper"))
+    decay = {
+        id(parameter): group["weight_decay"]
+        for group in wrapper.optimizer.param_groups
+        for parameter in group["params"]
+    }
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert decay[id(parameter)] == (0.05 if parameter.ndim > 1 else 0.0), name
+    assert decay[id(model.backbone.cls_token)] == 0.05
+    assert {group["lr"] for group in wrapper.optimizer.param_groups} == {1e-3}, "no layer decay"
+
+
+def authors_lr(epoch: float, top: float, warmup: float, epochs: float) -> float:
+    """Linear from 0, then half a cosine to 0, at any fraction of an epoch."""
+    if epoch < warmup:
+        return top * epoch / warmup
+    return top * 0.5 * (1 + math.cos(math.pi * (epoch - warmup) / (epochs - warmup)))
+
+
+@pytest.mark.parametrize("leaf", ["semaim_vitb.py", "semaim_vitb_400e.py"])
+def test_the_learning_rate_follows_the_authors_formula(leaf):
+    cfg, per_epoch, top = load(leaf), 4, 1.6e-3
+    epochs = cfg.train_cfg.max_epochs
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=top)
+    schedulers = []
+    for options in cfg.param_scheduler:
+        # as mmengine's runner does: what has no end gets the run's
+        options = dict(options, optimizer=optimizer, epoch_length=per_epoch)
+        options.setdefault("end", epochs)
+        options.pop("convert_to_iter_based")
+        kind = PARAM_SCHEDULERS.get(options.pop("type"))
+        schedulers.append(kind.build_iter_from_epoch(**options))
+    rates = []
+    for _ in range(epochs * per_epoch):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    for epoch in (0, 10, 29, 30, epochs // 2, epochs - 1):
+        expected = authors_lr(epoch, top, 30, epochs)
+        assert rates[epoch * per_epoch] == pytest.approx(expected, abs=top / (30 * per_epoch))
+    assert rates[0] < 1e-8
+    assert max(rates) == pytest.approx(top)
+    assert rates[-1] < 1e-3 * top

@@ -1,0 +1,81 @@
+"""Every full-size classification leaf, at full width, on four images: an update, an evaluation."""
+
+import numpy as np
+import pytest
+from leaf_facts import full_size_leaves
+from PIL import Image
+
+from semaim_mm.runtime.launch import build_runner, load_config
+
+pytestmark = pytest.mark.slow
+ONE_LOADER = dict(batch_size=2, num_workers=0, persistent_workers=False, pin_memory=False)
+
+
+@pytest.fixture(scope="module")
+def imagenet(tmp_path_factory):
+    """A folder in ImageNet's layout: two classes, four images of odd sizes a split."""
+    root = tmp_path_factory.mktemp("data") / "imagenet"
+    random = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for wnid in ("n01440764", "n01443537"):
+            (root / split / wnid).mkdir(parents=True)
+            for index in range(2):
+                size = (*random.integers(200, 420, 2), 3)
+                pixels = random.integers(0, 256, size, dtype=np.uint8)
+                Image.fromarray(pixels).save(root / split / wnid / f"{index}.JPEG")
+    return root
+
+
+def options_for(cfg, imagenet) -> dict:
+    """Overrides that shrink the data and the run, never the model or the pipeline."""
+    options = {"data_root": str(imagenet)}
+    for split in ("train", "val", "test"):
+        if cfg.get(f"{split}_dataloader"):
+            options |= {f"{split}_dataloader.{key}": value for key, value in ONE_LOADER.items()}
+    if cfg.get("num_classes"):
+        options["num_classes"] = 2
+    if cfg.get("train_cfg"):
+        options |= {"total_batch": 2, "train_cfg.max_epochs": 1}
+        if cfg.get("val_cfg") is not None:
+            options["train_cfg.val_interval"] = 1
+    else:
+        options |= {f"test_cfg.bank_dataloader.{k}": v for k, v in ONE_LOADER.items()}
+        kind = cfg.test_evaluator.type
+        if kind == "KNN":
+            options |= {"test_evaluator.ks": [1, 2], "test_evaluator.headline_k": 2}
+        elif kind == "LinearProbe":
+            options |= {"test_evaluator.epochs": 2, "test_evaluator.holdout": 0.5}
+    return options
+
+
+LEAVES = [name for name in full_size_leaves() if name.startswith("configs/cls/")]
+LEAVES += ["configs/pretrain/semaim_vitb.py", "configs/pretrain/baselines/mae_vitb.py"]
+LEAVES += ["configs/pretrain/baselines/simmim_vitb.py", "configs/pretrain/baselines/mocov3_vitb.py"]
+LEAVES += ["configs/pretrain/baselines/supervised_vitb.py"]
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_a_leaf_makes_an_update_and_an_evaluation(name, imagenet, tmp_path):
+    cfg = load_config(name)
+    options = options_for(cfg, imagenet)
+    cfg = load_config(name, options, str(tmp_path))
+    cfg.default_hooks.checkpoint.interval = 100  # gigabytes that nobody reads
+    cfg.default_hooks.checkpoint.save_last = False
+    backbone = cfg.model.get("backbone", {})
+    if backbone.get("init_cfg"):
+        backbone["init_cfg"] = None
+    if cfg.get("train_cfg") is None:
+        metrics = build_runner(cfg).test()
+        assert 0 <= metrics["top1"] <= 100
+        return
+    loader = cfg.train_dataloader
+    dataset = loader.dataset.dataset
+    if dataset.get("subset"):
+        dataset["subset"] = dict(fraction=1.0)
+    runner = build_runner(cfg)
+    model = runner.train()
+    losses = runner.message_hub.get_scalar("train/loss").data[0]
+    assert len(losses) == 2 and np.isfinite(losses).all()
+    assert all(p.isfinite().all() for p in model.parameters())
+    if cfg.get("val_cfg") is not None:
+        assert 0 <= runner.message_hub.get_scalar("val/top1").current() <= 100
