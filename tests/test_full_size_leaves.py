@@ -1,11 +1,13 @@
-"""Every full-size classification leaf, at full width, on four images: an update, an evaluation."""
+"""Every full-size leaf at full width on four images: an update, an evaluation where it has one."""
 
 import numpy as np
 import pytest
+import torch
 from leaf_facts import full_size_leaves
 from PIL import Image
 
 from semaim_mm.runtime.launch import build_runner, load_config
+from semaim_mm.vit import SemAIMViT
 
 pytestmark = pytest.mark.slow
 ONE_LOADER = dict(batch_size=2, num_workers=0, persistent_workers=False, pin_memory=False)
@@ -24,6 +26,15 @@ def imagenet(tmp_path_factory):
                 pixels = random.integers(0, 256, size, dtype=np.uint8)
                 Image.fromarray(pixels).save(root / split / wnid / f"{index}.JPEG")
     return root
+
+
+@pytest.fixture(scope="module")
+def vit_base(tmp_path_factory):
+    """A random ViT-B/16 in a file: the strict loader at full width."""
+    path = tmp_path_factory.mktemp("weights") / "vit_base.pth"
+    state = SemAIMViT(arch="base").state_dict()
+    torch.save(dict(state_dict={f"backbone.{k}": v for k, v in state.items()}), path)
+    return path
 
 
 def options_for(cfg, imagenet) -> dict:
@@ -48,14 +59,12 @@ def options_for(cfg, imagenet) -> dict:
     return options
 
 
-LEAVES = [name for name in full_size_leaves() if name.startswith("configs/cls/")]
-LEAVES += ["configs/pretrain/semaim_vitb.py", "configs/pretrain/baselines/mae_vitb.py"]
-LEAVES += ["configs/pretrain/baselines/simmim_vitb.py", "configs/pretrain/baselines/mocov3_vitb.py"]
-LEAVES += ["configs/pretrain/baselines/supervised_vitb.py"]
+# ViT-H with its optimiser needs more memory than two-core machines have; the leaf table builds it
+LEAVES = [name for name in full_size_leaves() if "vith" not in name]
 
 
 @pytest.mark.parametrize("name", LEAVES)
-def test_a_leaf_makes_an_update_and_an_evaluation(name, imagenet, tmp_path):
+def test_a_leaf_makes_an_update_and_an_evaluation(name, imagenet, vit_base, tmp_path):
     cfg = load_config(name)
     options = options_for(cfg, imagenet)
     cfg = load_config(name, options, str(tmp_path))
@@ -63,19 +72,27 @@ def test_a_leaf_makes_an_update_and_an_evaluation(name, imagenet, tmp_path):
     cfg.default_hooks.checkpoint.save_last = False
     backbone = cfg.model.get("backbone", {})
     if backbone.get("init_cfg"):
-        backbone["init_cfg"] = None
+        if backbone["arch"] == "base":
+            backbone["init_cfg"]["checkpoint"] = str(vit_base)
+        else:
+            backbone["init_cfg"] = None
     if cfg.get("train_cfg") is None:
+        bank = cfg.test_cfg.bank_dataloader.dataset
+        if bank.get("subset"):
+            bank["subset"] = dict(fraction=1.0)
         metrics = build_runner(cfg).test()
         assert 0 <= metrics["top1"] <= 100
         return
     loader = cfg.train_dataloader
     dataset = loader.dataset.dataset
     if dataset.get("subset"):
-        dataset["subset"] = dict(fraction=1.0)
+        dataset["subset"] = dict(fraction=0.5)
+    # an epoch of one update: no room for a warm-up
+    cfg.param_scheduler = [dict(cfg.param_scheduler[-1], begin=0)]
     runner = build_runner(cfg)
     model = runner.train()
     losses = runner.message_hub.get_scalar("train/loss").data[0]
-    assert len(losses) == 2 and np.isfinite(losses).all()
+    assert len(losses) >= 1 and np.isfinite(losses).all()
     assert all(p.isfinite().all() for p in model.parameters())
     if cfg.get("val_cfg") is not None:
         assert 0 <= runner.message_hub.get_scalar("val/top1").current() <= 100

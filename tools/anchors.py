@@ -16,6 +16,8 @@ def main() -> int:
     for anchor in anchors:
         print(f"{anchor.name:<20} {anchor.metric} {anchor.expected:5.1f} +- {anchor.tolerance:.1f}")
         print(f"    {anchor.state}; source: {anchor.source}")
+        if anchor.task != "knn":
+            print(f"    tools/dist_train.sh {anchor.config} 8")
         print(f"    python tools/test.py {anchor.config} CHECKPOINT --method {anchor.name}")
     return int(any(anchor.state.startswith("OFF") for anchor in anchors))
 

@@ -5,7 +5,7 @@ import argparse
 
 from mmengine.config import DictAction
 
-from semaim_mm.runtime.launch import build_runner, load_config, user_errors
+from semaim_mm.runtime.launch import build_runner, load_config, set_resume, user_errors
 
 
 def main() -> None:
@@ -15,16 +15,15 @@ def main() -> None:
     parser.add_argument(
         "--resume",
         nargs="?",
-        const="auto",
-        help="go on from the newest checkpoint of the work dir, or from the one named",
+        const="newest",
+        help="go on from the work dir's newest checkpoint, or from the one named; 'auto' starts "
+        "anew where there is none",
     )
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     args = parser.parse_args()
     cfg = load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
-    if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == "auto" else args.resume
+    set_resume(cfg, args.resume)
     build_runner(cfg).train()
 
 

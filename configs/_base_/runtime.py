@@ -16,6 +16,7 @@ default_hooks = dict(
     timer=dict(type="ThroughputHook"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     logger=dict(type="LoggerHook", interval=50),
+    record=dict(type="RecordHook"),
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3),
 )

@@ -5,4 +5,5 @@ A published list instead: train_dataloader.dataset.dataset.subset.file=LIST (and
 
 _base_ = "finetune_vitb.py"
 
+task = "low-shot 1 %, finetune"
 train_dataloader = dict(dataset=dict(dataset=dict(subset=dict(fraction=0.01, seed=0))))

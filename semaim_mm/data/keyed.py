@@ -4,6 +4,7 @@ KeyedSampler yields keys; KeyedDataset runs the wrapped data set's pipeline unde
 seeded by the key, and writes the key into the sample, so that the model can draw from it too.
 """
 
+import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,7 +90,9 @@ class KeyedDataset(Dataset):
             except UnreadableImageError:
                 if not self.skip_unreadable:
                     raise
-                unreadable.append(str(self.dataset.get_data_info(index).get("img_path", index)))
+                path = str(self.dataset.get_data_info(index).get("img_path", index))
+                root = getattr(self.dataset, "img_prefix", "")
+                unreadable.append(os.path.relpath(path, root) if root else path)
         raise InputError(
             f"None of the training set's {len(self)} images can be read; the first is "
             f"{unreadable[0]}."

@@ -47,12 +47,11 @@ def _share(samples: list, fraction: float, seed: int) -> list:
 def _listed(samples: list, path: str) -> list:
     if not Path(path).is_file():
         raise InputError(f"There is no subset list at {path}; check the path.")
-    wanted = {
-        Path(line.strip()).name for line in Path(path).read_text().splitlines() if line.strip()
-    }
-    found = [sample for sample in samples if Path(sample[0]).name in wanted]
+    wanted = {line.strip() for line in Path(path).read_text().splitlines() if line.strip()}
+    # a line is a path below the folder, or a bare name
+    found = [s for s in samples if s[0] in wanted or Path(s[0]).name in wanted]
     if len(found) != len(wanted):
-        missing = sorted(wanted - {Path(sample[0]).name for sample in found})
+        missing = sorted(wanted - {n for s in found for n in (s[0], Path(s[0]).name)})
         raise InputError(
             f"{path} names {len(wanted)} images, of which {len(missing)} are not in the folder "
             f"({', '.join(missing[:3])}); is it the list of this data set?"

@@ -15,6 +15,7 @@ class Anchor(NamedTuple):
 
     name: str
     config: str
+    task: str
     metric: str
     expected: float
     tolerance: float
@@ -41,10 +42,10 @@ def load_anchors(results: str | Path | None = None) -> list[Anchor]:
             result = read_result(path)
         except InputError:
             continue  # a broken result is the leaderboard's to report; it is no anchor
-        found[result["method"]] = result["metrics"]
+        found[result["method"], result["task"]] = result["metrics"]
     return [
-        anchor._replace(measured=found[anchor.name][anchor.metric]["value"])
-        if anchor.metric in found.get(anchor.name, {})
+        anchor._replace(measured=found[anchor.name, anchor.task][anchor.metric]["value"])
+        if anchor.metric in found.get((anchor.name, anchor.task), {})
         else anchor
         for anchor in anchors
     ]

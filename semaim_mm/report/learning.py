@@ -10,17 +10,33 @@ from rich.table import Table
 from semaim_mm.runtime.evaluate import evaluate
 from semaim_mm.runtime.launch import build_runner, load_config
 
-PRETRAIN = "configs/pretrain/semaim_tiny.py"
-TASKS = {"k-NN": "configs/cls/knn_tiny", "linear": "configs/cls/probe-last_tiny"}
-ROWS = ("SemAIM", "random init", "raw pixels")
+PRETRAIN = {
+    "SemAIM": "configs/pretrain/semaim_tiny.py",
+    "raster order": "configs/pretrain/semaim_tiny_order-raster.py",
+}
+FROZEN = {"k-NN": "configs/cls/knn_tiny", "linear": "configs/cls/probe-last_tiny"}
+FINETUNE = "configs/cls/finetune_tiny.py"
 QUIET = dict(log_level="WARNING")
 
 
-def pretrain(work_dir: Path, seed: int) -> Path:
-    """Pretrain the tiny SemAIM -> its last checkpoint."""
-    cfg = load_config(PRETRAIN, {"randomness.seed": seed}, str(work_dir))
+def pretrain(config: str, work_dir: Path, seed: int) -> Path:
+    """Pretrain a tiny model -> its last checkpoint."""
+    cfg = load_config(config, {"randomness.seed": seed}, str(work_dir))
     build_runner(cfg).train()
     return Path((work_dir / "last_checkpoint").read_text().strip())
+
+
+def finetune(checkpoint: Path | None, work_dir: Path, seed: int, method: str) -> float:
+    """Finetune from a checkpoint, or from scratch where it is None -> top-1 in percent."""
+    start = {"model.backbone.init_cfg": None}
+    if checkpoint is not None:
+        start = {"model.backbone.init_cfg.checkpoint": str(checkpoint)}
+    options = {"randomness.seed": seed, "default_hooks.logger.interval": 30, **start}
+    cfg = load_config(FINETUNE, options, str(work_dir))
+    build_runner(cfg).train()
+    last = (work_dir / "last_checkpoint").read_text().strip()
+    result = evaluate(FINETUNE, last, str(work_dir / "test"), dict(QUIET), method=method)
+    return result["metrics"]["top1"]["value"]
 
 
 def heldout_losses(work_dir: Path) -> dict[str, float]:
@@ -30,56 +46,83 @@ def heldout_losses(work_dir: Path) -> dict[str, float]:
     return [row for row in rows if "mean_predictor_loss" in row][-1]
 
 
-def compare(out: Path, seeds: Sequence[int], say: Callable[[str], None] = print) -> dict:
-    """Run everything -> {'top1': {row: {task: [a value a seed]}}, 'loss': [...], ...}."""
-    found = {"top1": {row: {task: [] for task in TASKS} for row in ROWS}, "loss": []}
+def compare(
+    out: Path,
+    seeds: Sequence[int],
+    rows: Sequence[str] = ("SemAIM", "random init", "raw pixels"),
+    tasks: Sequence[str] = tuple(FROZEN),
+    say: Callable[[str], None] = print,
+) -> dict:
+    """Run everything -> {'top1': {row: {task: [a value a seed]}}, 'loss': [...], ...}.
+
+    Args:
+        rows: methods of PRETRAIN, 'random init' and 'raw pixels'.
+        tasks: 'k-NN', 'linear', 'finetune'; raw pixels can't be finetuned.
+    """
+    found = {"top1": {row: {task: [] for task in tasks} for row in rows}, "loss": []}
     for seed in seeds:
-        folder = out / f"seed{seed}"
-        say(f"seed {seed}: pretraining a tiny SemAIM, logs in {folder / 'semaim'}")
-        checkpoint = pretrain(folder / "semaim", seed)
-        losses = heldout_losses(folder / "semaim")
-        found["loss"].append(losses["loss"])
-        found["mean_predictor_loss"] = losses["mean_predictor_loss"]
-        for task, config in TASKS.items():
-            runs = (
-                ("SemAIM", f"{config}.py", str(checkpoint)),
-                ("random init", f"{config}.py", "random"),
-                ("raw pixels", f"{config}_pixels.py", None),
-            )
-            for row, path, weights in runs:
+        for row in rows:
+            folder = out / f"seed{seed}" / row.replace(" ", "-").lower()
+            checkpoint = None
+            if row in PRETRAIN:
+                say(f"seed {seed}: pretraining {row}, logs in {folder}")
+                checkpoint = pretrain(PRETRAIN[row], folder, seed)
+            if row == "SemAIM":
+                losses = heldout_losses(folder)
+                found["loss"].append(losses["loss"])
+                found["mean_predictor_loss"] = losses["mean_predictor_loss"]
+            for task in tasks:
                 values = found["top1"][row][task]
-                if row == "raw pixels" and values:
-                    continue  # no seed changes the pixels
+                if row == "raw pixels" and (values or task == "finetune"):
+                    continue  # no seed changes the pixels, and they have no weights
                 say(f"seed {seed}: {task} of {row}")
-                name = row.replace(" ", "-").lower()
-                result = evaluate(
-                    path,
-                    weights,
-                    str(folder / name / Path(config).name),
-                    {**QUIET, "randomness.seed": seed},
-                    method=name,
-                )
-                values.append(result["metrics"]["top1"]["value"])
+                if task == "finetune":
+                    values.append(finetune(checkpoint, folder / task, seed, folder.name))
+                else:
+                    values.append(_frozen(FROZEN[task], row, checkpoint, folder, seed))
     return found
 
 
+def _frozen(config: str, row: str, checkpoint: Path | None, folder: Path, seed: int) -> float:
+    weights = "random" if checkpoint is None else str(checkpoint)
+    pixels = row == "raw pixels"
+    result = evaluate(
+        f"{config}_pixels.py" if pixels else f"{config}.py",
+        None if pixels else weights,
+        str(folder / Path(config).name),
+        {**QUIET, "randomness.seed": seed},
+        method=folder.name,
+    )
+    return result["metrics"]["top1"]["value"]
+
+
+def cells(values: dict[str, list[float]]) -> list[str]:
+    """A row's cells: the mean over seeds, and the smallest and largest value where they differ."""
+    texts = []
+    for found in values.values():
+        spread = f" ({min(found):.1f} to {max(found):.1f})" if len(found) > 1 else ""
+        texts.append(f"{statistics.mean(found):.1f}{spread}" if found else "-")
+    return texts
+
+
 def table(found: dict) -> Table:
-    """The comparison as a table: mean over seeds, and the smallest and largest value."""
+    """The comparison as a table for the terminal."""
     seeds = len(found["loss"])
     view = Table(title=f"Shipped sample objects, top-1 in percent, {seeds} seed(s)")
     view.add_column("features")
-    for task in TASKS:
+    for task in found["top1"]["SemAIM"]:
         view.add_column(task, justify="right")
-    for row in ROWS:
-        cells = []
-        for task in TASKS:
-            values = found["top1"][row][task]
-            text = f"{statistics.mean(values):.1f}"
-            if len(values) > 1:
-                text += f" ({min(values):.1f} to {max(values):.1f})"
-            cells.append(text)
-        view.add_row(row, *cells)
+    for row, values in found["top1"].items():
+        view.add_row(row, *cells(values))
     return view
+
+
+def markdown(found: dict) -> str:
+    """The comparison as a Markdown table and its verdicts as a list: the README's block."""
+    tasks = found["top1"]["SemAIM"]
+    lines = ["| features, top-1 in % | " + " | ".join(tasks) + " |", "|--|" + "--|" * len(tasks)]
+    lines += [f"| {row} | {' | '.join(cells(v))} |" for row, v in found["top1"].items()]
+    return "\n".join([*lines, "", *(f"- {line}" for line in verdicts(found))])
 
 
 def verdicts(found: dict) -> list[str]:
@@ -90,7 +133,7 @@ def verdicts(found: dict) -> list[str]:
         f"position's training mean gives {found['mean_predictor_loss']:.3f}: "
         + ("learnt" if worst < 0.8 * found["mean_predictor_loss"] else "NOT well below")
     ]
-    for task in TASKS:
+    for task in found["top1"]["SemAIM"]:
         ours, random = found["top1"]["SemAIM"][task], found["top1"]["random init"][task]
         margin = statistics.mean(ours) - statistics.mean(random)
         line = f"{task}: SemAIM is {margin:+.1f} points from random init"

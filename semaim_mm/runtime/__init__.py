@@ -4,6 +4,7 @@ from semaim_mm.runtime.batch import BatchPlan, plan_batch
 from semaim_mm.runtime.budget import BudgetHook
 from semaim_mm.runtime.hooks import ClassCountHook, SeedStepHook, SkippedImagesHook, ThroughputHook
 from semaim_mm.runtime.precision import BFloat16OptimWrapper
+from semaim_mm.runtime.record import RecordHook
 from semaim_mm.runtime.runner import TransferRunner
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "BatchPlan",
     "BudgetHook",
     "ClassCountHook",
+    "RecordHook",
     "SeedStepHook",
     "SkippedImagesHook",
     "ThroughputHook",

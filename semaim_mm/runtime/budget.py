@@ -12,21 +12,27 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from semaim_mm.data.keyed import seeded
 from semaim_mm.runtime.hooks import unwrap
 
 
-def step_flops(model: nn.Module, batch: dict, images: int) -> float:
-    """Model FLOPs of one training image: forward and backward of ``model`` on ``batch``.
+def step_flops(model: nn.Module, batch: dict, images: int = 2) -> float:
+    """Model FLOPs of one training image: forward and backward on a batch's first images.
 
-    Runs on a copy, and leaves every random state as it was.
+    Runs on a copy, and leaves every random state as it was. Causal attention counts as full.
     """
+    inputs = batch["inputs"]
+    inputs = [view[:images] for view in inputs] if isinstance(inputs, list) else inputs[:images]
+    batch = dict(inputs=inputs, data_samples=batch["data_samples"][:images])
+    images = len(batch["data_samples"])
     model = deepcopy(unwrap(model))
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     counter = FlopCounterMode(display=False)
-    with seeded(0), torch.random.fork_rng(devices=devices), counter:
+    # the counter knows no fused attention on the CPU; the plain one multiplies the same matrices
+    with seeded(0), torch.random.fork_rng(devices=devices), sdpa_kernel(SDPBackend.MATH), counter:
         losses = model(**model.data_preprocessor(batch, True), mode="loss")
         model.parse_losses(losses)[0].backward()
     return counter.get_total_flops() / images
@@ -47,9 +53,7 @@ class BudgetHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         if self.flops_per_image is None:
-            self.flops_per_image = step_flops(
-                runner.model, data_batch, len(data_batch["data_samples"])
-            )
+            self.flops_per_image = step_flops(runner.model, data_batch)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
         now = time.monotonic()

@@ -4,9 +4,11 @@ import random
 
 import numpy as np
 import torch
+from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook, IterTimerHook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
+from mmengine.runner import BaseLoop
 from torch import nn
 
 from semaim_mm.errors import InputError
@@ -52,12 +54,14 @@ class ClassCountHook(Hook):
 
     def before_run(self, runner) -> None:
         head = unwrap(runner.model).head
-        loops = {"training": runner.train_loop, "validation": runner.val_loop}
-        loops["test"] = runner.test_loop if runner.train_loop is None else None
+        # the loops of this run alone: asking the runner for another one would build its data set
+        loops = dict(
+            training=runner._train_loop, validation=runner._val_loop, test=runner._test_loop
+        )
         seen = {
             name: tuple(loop.dataloader.dataset.metainfo["classes"])
             for name, loop in loops.items()
-            if loop is not None
+            if isinstance(loop, BaseLoop)
         }
         for name, classes in seen.items():
             if len(classes) != head.num_classes:
@@ -81,19 +85,18 @@ class ClassCountHook(Hook):
 class SkippedImagesHook(Hook):
     """Counts the images that KeyedDataset skipped; stops past ``budget``, keeps the count.
 
-    The paths stand in every checkpoint's ``meta['skipped_images']`` and from there in the result.
+    The paths, below the data set's folder, stand in every checkpoint's ``meta['skipped_images']``
+    and their number in the result.
     """
 
     def __init__(self, budget: int = 0):
         self.budget, self.paths = budget, set()
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        found = [
-            path
-            for sample in data_batch["data_samples"]
-            for path in sample.get("unreadable", ())
-            if path not in self.paths
-        ]
+        here = {p for sample in data_batch["data_samples"] for p in sample.get("unreadable", ())}
+        if runner.world_size > 1:
+            here = set().union(*all_gather_object(sorted(here)))
+        found = sorted(here - self.paths)
         self.paths.update(found)
         for path in found:
             runner.logger.warning(

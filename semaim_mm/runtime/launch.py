@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 
 from semaim_mm.errors import InputError
 
@@ -49,6 +50,23 @@ def set_checkpoint(cfg: Config, checkpoint: str | None) -> None:
         cfg.merge_from_dict({key: checkpoint})
     elif key.endswith("init_cfg.checkpoint"):
         cfg.merge_from_dict({key.removesuffix(".checkpoint"): None})
+
+
+def set_resume(cfg: Config, resume: str | None) -> None:
+    """Go on from a checkpoint: 'newest' of the work dir, 'auto' if there is one, or a path."""
+    if resume is None:
+        return
+    named = resume not in ("newest", "auto")
+    found = resume if named else find_latest_checkpoint(cfg.work_dir)
+    if found is None and resume == "newest":
+        raise InputError(
+            f"There is no checkpoint in {cfg.work_dir} to go on from; name one, or say "
+            "--resume auto to start anew where there is none."
+        )
+    if found is None:
+        print_log(f"no checkpoint in {cfg.work_dir}: starting anew")
+        return
+    cfg.resume, cfg.load_from = True, found
 
 
 def default_work_dir(path: str) -> Path:

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from semaim_mm.errors import InputError
 from semaim_mm.interop.backbone_checkpoint import describe
 from semaim_mm.interop.carry import carry_into
+from semaim_mm.interop.carry_own import carry_own
 from semaim_mm.interop.checkpoint_file import read_file, state_dict_of
 from semaim_mm.runtime.batch import BatchPlan, plan_batch
 from semaim_mm.runtime.hooks import unwrap
@@ -33,6 +34,7 @@ class TransferRunner(Runner):
     """Runner of every config here.
 
     Config keys beyond mmengine's:
+        accumulate: False refuses a total_batch that would need accumulated steps.
         total_batch: images in an update over all processes; gradients are accumulated to it.
         base_lr: learning rate for 256 images; the optimiser gets base_lr x total_batch / 256.
         precision: 'auto', 'fp32', 'bf16' or 'fp16'.
@@ -46,12 +48,16 @@ class TransferRunner(Runner):
     """
 
     batch_plan: BatchPlan | None = None
+    precision: str | None = None
 
     @classmethod
     def from_cfg(cls, cfg: Any) -> "TransferRunner":
         cfg = copy.deepcopy(cfg)
         spread_keys(cfg)
-        for line in carry_into(cfg):
+        if cfg.get("precision") is not None:
+            resolve_precision(cfg["precision"], get_device().split(":")[0])
+        # a whole model tells its own backbone; init_cfg is read only where training starts from it
+        for line in carry_own(cfg) if cfg.get("load_from") else carry_into(cfg):
             print_log(line)
         if cfg.get("tensorboard"):
             _require_tensorboard()
@@ -72,7 +78,14 @@ class TransferRunner(Runner):
             )
             if loader["sampler"]["type"] == "KeyedSampler":
                 loader["sampler"]["total_batch"] = self.batch_plan.total
-            if self.batch_plan.accumulation > 1 and not loop.get("by_epoch", True):
+            iterations = loop.get("type") == "IterBasedTrainLoop" or not loop.get("by_epoch", True)
+            if self.batch_plan.accumulation > 1 and not self.cfg.get("accumulate", True):
+                raise InputError(
+                    f"This method can't accumulate gradients (its step depends on the images seen "
+                    f"together), but {self.batch_plan}; set train_dataloader.batch_size to "
+                    f"{self.batch_plan.total // self.world_size}, or lower total_batch."
+                )
+            if self.batch_plan.accumulation > 1 and iterations:
                 self._stretch_iterations(loop, self.batch_plan.accumulation)
         return super().build_train_loop(loop)
 
@@ -104,7 +117,13 @@ class TransferRunner(Runner):
     def build_param_scheduler(self, scheduler: Any) -> Any:
         if isinstance(scheduler, list):
             scheduler = [entry for entry in scheduler if not self._too_short(entry)]
-        return super().build_param_scheduler(scheduler)
+        try:
+            return super().build_param_scheduler(scheduler)
+        except ValueError as error:
+            raise InputError(
+                f"The learning-rate schedule does not fit a run of {self.max_epochs} epoch(s) "
+                f"({error}); mend param_scheduler."
+            ) from error
 
     def _too_short(self, entry: Any) -> bool:
         """Whether a warm-up has under two iterations: mmengine's would stay at its first factor."""
@@ -127,9 +146,9 @@ class TransferRunner(Runner):
                 self.logger.info(str(self.batch_plan))
             choice = self.cfg.get("precision")
             if choice is not None:
-                precision = resolve_precision(choice, get_device().split(":")[0])
-                optim_wrapper.update(wrapper_options(precision))
-                self.logger.info(f"precision {precision} (config: {choice}) on {get_device()}")
+                self.precision = resolve_precision(choice, get_device().split(":")[0])
+                optim_wrapper.update(wrapper_options(self.precision))
+                self.logger.info(f"precision {self.precision} (config: {choice}) on {get_device()}")
         return super().build_optim_wrapper(optim_wrapper)
 
     def load_checkpoint(
@@ -198,7 +217,10 @@ def _use_test_set(cfg: Any, name: str) -> None:
             "out to test on the validation set."
         )
     cfg.test_dataloader.dataset.update(
-        data_root=str(Path(cfg.data_root).parent / name), split="", known_classes="imagenet-1k"
+        data_root=str(Path(cfg.data_root).parent / name),
+        split="",
+        known_classes="imagenet-1k",
+        skip_files=(".*", "README*", "*.txt"),
     )
     cfg.test_evaluator.only_present = True
 

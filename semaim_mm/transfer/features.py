@@ -115,21 +115,23 @@ def extract_features(model: BaseModel, loader: DataLoader, device: torch.device)
         for name, value in model(batch["inputs"].to(device)).items():
             if value.ndim == 3:
                 _check_memory(model, value, len(loader.dataset))
+            _check_finite(name, value)
             values.setdefault(name, []).append(value.cpu())
         labels += [int(sample.gt_label) for sample in batch["data_samples"]]
     size = len(loader.dataset)
-    features = Features(
+    return Features(
         {name: gather_shards(torch.cat(parts), size) for name, parts in values.items()},
         gather_shards(torch.tensor(labels), size),
     )
-    for name, value in features.values.items():
-        bad = (~value.isfinite().flatten(1)).any(dim=1).sum().item()
-        if bad:
-            raise InputError(
-                f"{bad} of {size} images have NaN or infinite features ({name}): the checkpoint is "
-                "broken, or the precision too low for it; nothing was evaluated."
-            )
-    return features
+
+
+def _check_finite(name: str, value: Tensor) -> None:
+    bad = (~value.isfinite().flatten(1)).any(dim=1).sum().item()
+    if bad:
+        raise InputError(
+            f"{bad} of {len(value)} images of a batch have NaN or infinite features ({name}): the "
+            "checkpoint is broken, or the precision too low for it; nothing was evaluated."
+        )
 
 
 def _check_memory(model: FeatureModel, tokens: Tensor, size: int) -> None:

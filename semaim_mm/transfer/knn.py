@@ -27,14 +27,10 @@ def knn_votes(
     """(N, D), (N,), (M, D) -> {k: (M, C) votes}.
 
     Queries are taken in chunks so that the similarity block never has more than
-    ``chunk_elements`` numbers (512 MiB in float32): memory is that, the two feature tables and the
-    votes. Raises InputError where a k is larger than the bank.
+    ``chunk_elements`` numbers (512 MiB in float32): memory is that, the two feature tables twice
+    (normalised copies) and the votes. Raises InputError where a k is larger than the bank.
     """
-    if max(ks) > len(bank):
-        raise InputError(
-            f"k={max(ks)} neighbours were asked of a training set of {len(bank)} images; choose "
-            "smaller k."
-        )
+    check_neighbours(ks, len(bank))
     bank, queries = F.normalize(bank, dim=1), F.normalize(queries, dim=1)
     step = max(1, chunk_elements // len(bank))
     votes = {k: [] for k in ks}
@@ -46,6 +42,15 @@ def knn_votes(
             tally = weight.new_zeros(len(part), num_classes)
             votes[k].append(tally.scatter_add_(1, voters[:, :k], weight[:, :k]))
     return {k: torch.cat(parts) for k, parts in votes.items()}
+
+
+def check_neighbours(ks: Sequence[int], bank_size: int) -> None:
+    """Raise InputError where a k is larger than the training set."""
+    if max(ks) > bank_size:
+        raise InputError(
+            f"k={max(ks)} neighbours were asked of a training set of {bank_size} images; choose "
+            "smaller k."
+        )
 
 
 @PROTOCOLS.register_module()
@@ -66,6 +71,10 @@ class KNN:
         if headline_k not in ks:
             raise InputError(f"KNN: headline_k={headline_k} is not among ks={tuple(ks)}; add it.")
         self.ks, self.headline_k, self.temperature = tuple(ks), headline_k, temperature
+
+    def check(self, bank_size: int) -> None:
+        """Refuse what can be known to fail before features are extracted."""
+        check_neighbours(self.ks, bank_size)
 
     def evaluate(
         self, bank: Features, test: Features, num_classes: int, device: torch.device

@@ -97,6 +97,9 @@ class LinearProbe:
         self.base_rates, self.epochs, self.batch_size = tuple(base_rates), epochs, batch_size
         self.holdout, self.seed = holdout, seed
 
+    def check(self, bank_size: int) -> None:
+        """Nothing can be known to fail before the labels are seen."""
+
     @torch.no_grad()
     def evaluate(
         self, bank: Features, test: Features, num_classes: int, device: torch.device

@@ -39,6 +39,9 @@ class LogisticRegression:
         self.strengths, self.holdout = tuple(strengths), holdout
         self.max_iter, self.seed = max_iter, seed
 
+    def check(self, bank_size: int) -> None:
+        """Nothing can be known to fail before the labels are seen."""
+
     def evaluate(
         self, bank: Features, test: Features, num_classes: int, device: torch.device
     ) -> Outcome:

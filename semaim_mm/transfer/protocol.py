@@ -40,6 +40,7 @@ class FeatureTestLoop(BaseLoop):
         self.protocol = PROTOCOLS.build(evaluator)
         self.outcome: Outcome | None = None
         _check_classes(self.bank_dataloader.dataset, self.dataloader.dataset)
+        self.protocol.check(len(self.bank_dataloader.dataset))
 
     def run(self) -> dict[str, float]:
         """-> metrics; per-image outcomes stay in ``outcome``."""

@@ -191,3 +191,56 @@ def test_numbered_folders_are_imagenets_class_numbers(tmp_path):
     write_images(tmp_path / "dog", 1)
     with pytest.raises(InputError, match="no ImageNet class"):
         ImageFolder(str(tmp_path), with_label=True, known_classes="imagenet-1k")
+
+
+def test_a_finetuned_model_is_tested_as_the_model_it_is(folder, checkpoint, tmp_path):
+    """Mean, std and activation that travelled into the finetuning travel into its test."""
+    overrides = options(
+        folder,
+        **{
+            "model.backbone.init_cfg.checkpoint": str(checkpoint),
+            "model.backbone.init_cfg.mean": [120.0, 121.0, 122.0],
+            "train_cfg.max_epochs": 2,
+        },
+    )
+    train("configs/cls/finetune_tiny.py", tmp_path / "train", overrides)
+    saved = tmp_path / "train" / "epoch_2.pth"
+    result = evaluate(
+        "configs/cls/finetune_tiny.py", str(saved), str(tmp_path / "test"), options(folder)
+    )
+    assert result["run"]["preprocessor"]["mean"] == [120.0, 121.0, 122.0]
+    started = result["checkpoint"]["started_from"]
+    assert started["file"] == checkpoint.name and started["coverage"]["matched"] > 0
+    assert result["run"]["training"]["total_batch"] == 8
+    assert result["selection"] == "last epoch"
+    early = evaluate(
+        "configs/cls/finetune_tiny.py",
+        str(tmp_path / "train" / "epoch_1.pth"),
+        str(tmp_path / "early"),
+        options(folder),
+    )
+    assert early["selection"] == "epoch 1 of 2"
+
+
+def test_testing_needs_no_training_set(folder, checkpoint, tmp_path):
+    overrides = options(
+        folder,
+        **{
+            "model.backbone.init_cfg.checkpoint": str(checkpoint),
+            "train_cfg.max_epochs": 1,
+            "param_scheduler.0.end": 0.5,
+        },
+    )
+    overrides["param_scheduler.1.begin"] = 0.5
+    train("configs/cls/finetune_tiny.py", tmp_path / "train", overrides)
+    alone = tmp_path / "alone"
+    for index, name in enumerate(CLASSES):
+        write_images(alone / "val" / name, 2, size=64, seed=index)
+    saved = tmp_path / "train" / "epoch_1.pth"
+    result = evaluate(
+        "configs/cls/finetune_tiny.py", str(saved), str(tmp_path / "test"), options(alone)
+    )
+    assert result["n_evaluated"] == 6
+    wrong = options(alone, num_classes=5)
+    with pytest.raises(InputError):
+        evaluate("configs/cls/finetune_tiny.py", str(saved), str(tmp_path / "bad"), wrong)

@@ -83,7 +83,7 @@ def test_a_feature_that_is_not_finite_stops_the_evaluation():
     model = feature_model()
     imgs = torch.randn(2, 3, 32, 32)
     imgs[1, 0, 0, 0] = torch.nan
-    with pytest.raises(InputError, match="1 of 2 images have NaN"):
+    with pytest.raises(InputError, match="1 of 2 images of a batch have NaN"):
         extract_features(model, Loader([batch(imgs, [0, 1])], 2), torch.device("cpu"))
 
 

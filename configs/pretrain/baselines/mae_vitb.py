@@ -31,6 +31,7 @@ model = dict(
     ],
     data_preprocessor={{_base_.model.data_preprocessor}},
 )
+optim_wrapper = dict(clip_grad=None)  # MAE clips nothing
 param_scheduler = [
     dict(type="LinearLR", start_factor=1e-9, end=40, convert_to_iter_based=True),
     dict(type="CosineAnnealingLR", begin=40, eta_min=0.0, convert_to_iter_based=True),

@@ -7,6 +7,7 @@ _base_ = "../../_base_/pretrain.py"
 
 total_batch = 4096
 base_lr = 1.5e-4
+accumulate = False  # negatives and the momentum encoder are a step's, not an update's
 find_unused_parameters = True
 temperature = 0.2
 _projector = dict(

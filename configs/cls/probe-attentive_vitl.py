@@ -1,0 +1,6 @@
+"""Fast probe with attentive pooling on 5 % of ImageNet-1K's training images, ViT-L/16. Not run."""
+
+_base_ = "probe-attentive_vitb.py"
+
+model = dict(backbone=dict(arch="large"), layers=[-1])
+test_cfg = dict(bank_dataloader=dict(dataset=dict(subset=dict(fraction=0.05))))

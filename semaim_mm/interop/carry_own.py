@@ -1,0 +1,49 @@
+"""A whole model saved here tells the run that loads it what its backbone and preprocessor were.
+
+``RecordHook`` writes the resolved model config into every checkpoint; testing a finetuned CLIP with
+the leaf of a plain ViT then gives CLIP's activation, epsilon, mean and std, not the leaf's.
+"""
+
+from collections.abc import MutableMapping
+from typing import Any
+
+from semaim_mm.interop.checkpoint_file import read_file
+
+# what travels with weights; drop path and frozen parts are the recipe's
+TRAITS = (
+    "arch",
+    "img_size",
+    "patch_size",
+    "norm_cfg",
+    "layer_cfgs",
+    "patch_cfg",
+    "pre_norm",
+    "qkv_bias",
+    "layer_scale_init_value",
+    "num_registers",
+    "rel_pos_bias",
+    "with_cls_token",
+)
+
+
+def carry_own(cfg: MutableMapping[str, Any]) -> list[str]:
+    """Change a config in place as the record in its ``load_from`` says -> a line a change."""
+    record = (read_file(cfg["load_from"]).get("meta") or {}).get("model")
+    model = cfg["model"]
+    if record is None or "backbone" not in model:
+        return []
+    lines = _carry(record["backbone"], model["backbone"], TRAITS, "backbone")
+    if model.get("data_preprocessor") is not None:
+        lines += _carry(
+            record["data_preprocessor"], model["data_preprocessor"], ("mean", "std"), "preprocessor"
+        )
+    return lines
+
+
+def _carry(source: dict, target: MutableMapping, names: tuple[str, ...], part: str) -> list[str]:
+    lines = []
+    for name in names:
+        if name in source and target.get(name) != source[name]:
+            lines.append(f"{part}.{name}: {source[name]} as in the checkpoint")
+            target[name] = source[name]
+    return lines

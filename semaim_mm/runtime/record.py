@@ -1,0 +1,73 @@
+"""What a checkpoint says of its own making: batch, precision, model, and what it started from."""
+
+from pathlib import Path
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from semaim_mm.interop.checkpoint_file import read_file, sha256_of
+from semaim_mm.runtime.hooks import unwrap
+
+ORIGIN = ("experiment_name", "epoch", "iter", "seed", "budget", "training", "skipped_images")
+
+
+def plain(value):
+    """Tuples to lists, at any depth: what a checkpoint may hold and JSON can say."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def checkpoint_record(path: str | Path) -> dict:
+    """A checkpoint file -> its name, sha256, and what its meta says of its making."""
+    meta = read_file(path).get("meta") or {}
+    origin = {key: meta[key] for key in ORIGIN if key in meta}
+    return dict(
+        file=Path(path).name,
+        sha256=sha256_of(path),
+        origin=plain(origin) or None,
+        coverage=None,
+        started_from=meta.get("started_from"),
+    )
+
+
+@HOOKS.register_module()
+class RecordHook(Hook):
+    """Writes ``training``, ``model`` and ``started_from`` into every checkpoint's meta."""
+
+    def __init__(self):
+        self._started_from: dict | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        init = (runner.cfg.model.get("backbone") or {}).get("init_cfg") or {}
+        path = init.get("checkpoint") if isinstance(init, dict) else None
+        coverage = getattr(getattr(unwrap(runner.model), "backbone", None), "coverage", None)
+        if path and self._started_from is None:
+            record = checkpoint_record(path)
+            record["coverage"] = None if coverage is None else plain(coverage.record())
+            self._started_from = record
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        plan, cfg = runner.batch_plan, runner.cfg.to_dict()
+        checkpoint["meta"]["training"] = dict(
+            total_batch=None if plan is None else plan.total,
+            batch_norm_batch=None if plan is None else plan.per_device,
+            accumulation=None if plan is None else plan.accumulation,
+            lr=None if plan is None else plan.lr,
+            world_size=runner.world_size,
+            precision=runner.precision,
+            max_epochs=runner.max_epochs,
+        )
+        checkpoint["meta"]["model"] = plain(
+            dict(
+                backbone=cfg["model"].get("backbone", {}),
+                data_preprocessor=cfg["model"].get("data_preprocessor", {}),
+            )
+        )
+        checkpoint["meta"]["started_from"] = self._started_from
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        self._started_from = checkpoint.get("meta", {}).get("started_from")
