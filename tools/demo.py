@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from semaim_mm.data.sample import build_sample_data, sample_data_path
+from semaim_mm.data.sample import build_sample_data, default_sample_path
 from semaim_mm.report.learning import compare, table, verdicts
 from semaim_mm.report.order_figure import write_order_figures
 from semaim_mm.runtime.launch import user_errors
@@ -18,7 +18,7 @@ def main() -> None:
     out = parser.parse_args().out
     console = Console()
     console.rule("sample data")
-    build_sample_data(sample_data_path(), log=console.print)
+    sample = build_sample_data(default_sample_path(), log=console.print)
     console.rule("pretraining and its transfer, one seed")
     rows = ("SemAIM", "raster order", "random init", "raw pixels")
     tasks = ("k-NN", "linear", "finetune")
@@ -28,7 +28,7 @@ def main() -> None:
     console.print(*verdicts(found), sep="\n")
     console.print("One seed shows no difference below its spread; see tools/learning_check.py.")
     checkpoint = out / "seed0" / "semaim" / "epoch_1.pth"
-    pictures = sorted((sample_data_path() / "pretrain_val").glob("*.jpg"))[:4]
+    pictures = sorted((sample / "pretrain_val").glob("*.jpg"))[:4]
     figures = write_order_figures(checkpoint, pictures, out=out / "orders")
     console.print("\nFiles written:")
     for path in (checkpoint, *sorted(out.glob("**/result.json")), *figures):

@@ -6,20 +6,17 @@ Takes about half a minute; a second run finds everything in place and changes no
 """
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
 
-from semaim_mm.data.sample import build_sample_data
+from semaim_mm.data.sample import build_sample_data, default_sample_path
 from semaim_mm.errors import InputError
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument(
-        "--out", type=Path, default=Path(os.environ.get("SEMAIM_DATA", "data")) / "sample"
-    )
+    parser.add_argument("--out", type=Path, default=default_sample_path())
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--force", action="store_true", help="make it anew")
     args = parser.parse_args()

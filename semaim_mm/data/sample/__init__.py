@@ -11,12 +11,17 @@ from pathlib import Path
 from semaim_mm.data.sample.build import build_sample_data, is_complete
 from semaim_mm.errors import InputError
 
-__all__ = ["build_sample_data", "sample_data_path"]
+__all__ = ["build_sample_data", "default_sample_path", "sample_data_path"]
+
+
+def default_sample_path() -> Path:
+    """Where the data set belongs: `$SEMAIM_DATA/sample`, `data/sample` by default."""
+    return Path(os.environ.get("SEMAIM_DATA", "data")) / "sample"
 
 
 def sample_data_path() -> Path:
-    """Folder of the finished data set: `$SEMAIM_DATA/sample`, `data/sample` by default."""
-    path = Path(os.environ.get("SEMAIM_DATA", "data")) / "sample"
+    """Folder of the finished data set. Raises InputError where there is none."""
+    path = default_sample_path()
     if not is_complete(path):
         raise InputError(
             f"{path} holds no finished sample data; make it: "
