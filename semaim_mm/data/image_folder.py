@@ -9,6 +9,7 @@ from mmengine.registry import DATASETS
 from mmpretrain.datasets import CustomDataset
 from timm.data import ImageNetInfo
 
+from semaim_mm.data.label_file import check_label_file
 from semaim_mm.data.subset import take_subset
 from semaim_mm.errors import InputError
 
@@ -33,7 +34,8 @@ class ImageFolder(CustomDataset):
         **kwargs: those of mmpretrain's CustomDataset (pipeline, classes, ann_file, ...).
 
     Raises:
-        InputError: the folder is missing or empty, holds other files, or a class folder is empty.
+        InputError: the folder is missing or empty, holds other files, a class folder is empty, or
+            a label file has a wrong line.
     """
 
     def __init__(
@@ -59,6 +61,14 @@ class ImageFolder(CustomDataset):
             extensions=EXTENSIONS,
             **kwargs,
         )
+
+    def load_data_list(self) -> list[dict]:
+        """-> the samples; a label file (``ann_file``) is checked line by line first."""
+        if self.ann_file:
+            check_label_file(
+                self.ann_file, Path(self.img_prefix), self.with_label, self.CLASSES or ()
+            )
+        return super().load_data_list()
 
     def _find_samples(self) -> list:
         """-> paths, or (path, class index) pairs, relative to the folder, sorted."""
