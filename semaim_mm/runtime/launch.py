@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
@@ -75,8 +76,18 @@ def default_work_dir(path: str) -> Path:
     return Path("work_dirs") / path.parent.name / path.stem
 
 
+def use_cpu_group(cfg: Config) -> None:
+    """Let torchrun's processes meet over gloo where there is no accelerator; mmengine wants one."""
+    if cfg.get("launcher") != "pytorch" or torch.cuda.is_available():
+        return
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo")
+    cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=None)
+
+
 def build_runner(cfg: Config) -> Runner:
     """-> the runner that ``runner_type`` names, mmengine's own where it names none."""
+    use_cpu_group(cfg)
     return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
 
 
@@ -90,6 +101,10 @@ def user_errors() -> Iterator[None]:
             raise
         print(f"error: {sentence(error)}", file=sys.stderr)
         sys.exit(2)
+    if torch.distributed.is_initialized():
+        # a process that leaves while its peers still talk to it aborts them
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 def sentence(error: InputError) -> Any:
