@@ -93,6 +93,8 @@ class SkippedImagesHook(Hook):
         self.budget, self.paths = budget, set()
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if not self.budget:
+            return  # the data set stops by itself; no step should wait for the other processes
         here = {p for sample in data_batch["data_samples"] for p in sample.get("unreadable", ())}
         if runner.world_size > 1:
             here = set().union(*all_gather_object(sorted(here)))

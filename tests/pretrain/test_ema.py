@@ -70,8 +70,11 @@ def test_the_hook_moves_the_copy_once_an_optimiser_step_with_the_runs_epoch(mode
 
 
 def test_a_model_without_a_copy_is_left_alone(tiny_model):
-    runner = SimpleNamespace(model=tiny_model(), optim_wrapper=None, epoch=0)
+    model = tiny_model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    runner = SimpleNamespace(model=model, optim_wrapper=None, epoch=0)
     EMAUpdateHook().after_train_iter(runner, 0)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_the_copy_is_not_trained_and_its_weights_are_saved_beside_the_online_ones(model):
