@@ -3,6 +3,8 @@
 Legend: B images, N tokens, D embed_dims. Source: arXiv 2312.10457, sec. 3.3 (content stream).
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
@@ -10,24 +12,38 @@ from mmpretrain.models.utils import MultiheadAttention
 from torch import Tensor, nn
 
 from semaim_mm.errors import InputError
-from semaim_mm.rel_pos import Relation, position_bias, table_rows
+from semaim_mm.rel_pos import decomposed_bias, position_bias, table_rows
+from semaim_mm.windows import from_windows, to_windows
 
 
 class ContentAttention(MultiheadAttention):
-    """mmpretrain's multi-head attention, which can also run under the causal mask.
+    """mmpretrain's multi-head attention: causal, or on a map with windows and relative position.
 
     Args:
         rel_pos_window: rows and columns of the relative-position bias's table; None has no bias.
+        rel_pos_vectors: rows and columns of ViTDet's decomposed tables; None has none.
+        window_size: side of the windows that a map is cut into; 0 sees the whole.
+        cls: whether CLS comes before the patches, which a bias must know.
         **kwargs: those of mmpretrain's MultiheadAttention.
     """
 
-    def __init__(self, rel_pos_window: tuple[int, int] | None = None, **kwargs):
+    def __init__(
+        self,
+        rel_pos_window: tuple[int, int] | None = None,
+        rel_pos_vectors: tuple[int, int] | None = None,
+        window_size: int = 0,
+        cls: bool = True,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
-        self.rel_pos_window = rel_pos_window
-        self.relative_position_bias_table = None
+        self.rel_pos_window, self.window_size, self.cls = rel_pos_window, window_size, cls
+        self.relative_position_bias_table = self.rel_pos_h = self.rel_pos_w = None
         if rel_pos_window is not None:
-            rows = torch.zeros(table_rows(rel_pos_window), self.num_heads)
+            rows = torch.zeros(table_rows(rel_pos_window, cls), self.num_heads)
             self.relative_position_bias_table = nn.Parameter(rows)
+        if rel_pos_vectors is not None:
+            tables = (torch.zeros(2 * side - 1, self.head_dims) for side in rel_pos_vectors)
+            self.rel_pos_h, self.rel_pos_w = map(nn.Parameter, tables)
 
     def split_heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, N, D) -> queries, keys, values, each (B, heads, N, D / heads)."""
@@ -38,30 +54,54 @@ class ContentAttention(MultiheadAttention):
     def attend(
         self, q: Tensor, k: Tensor, v: Tensor, causal: bool, bias: Tensor | None = None
     ) -> Tensor:
-        """Heads -> (B, N, D) after the output projection, LayerScale and drop path."""
+        """Heads -> (B, N, D), before the output projection."""
         dropout = self.attn_drop if self.training else 0.0
         x = F.scaled_dot_product_attention(
             q, k, v, attn_mask=bias, dropout_p=dropout, is_causal=causal
         )
-        x = x.transpose(1, 2).flatten(2)
+        return x.transpose(1, 2).flatten(2)
+
+    def project(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D): output projection, LayerScale and drop path of an image."""
         return self.out_drop(self.gamma1(self.proj_drop(self.proj(x))))
 
-    def forward(self, x: Tensor, causal: bool = False, relation: Relation | None = None) -> Tensor:
-        """(B, N, D) -> (B, N, D); with ``causal`` token i sees tokens 0..i only."""
-        q, k, v = self.split_heads(x)
-        return self.attend(q, k, v, causal, self.bias_for(q, relation))
+    def forward(
+        self,
+        x: Tensor,
+        causal: bool = False,
+        grid: tuple[int, int] | None = None,
+        bias: Tensor | None = None,
+    ) -> Tensor:
+        """(B, N, D) -> (B, N, D); with ``causal`` token i sees tokens 0..i only.
 
-    def bias_for(self, q: Tensor, relation: Relation | None) -> Tensor | None:
-        """-> (heads, N, N) relative-position bias in the dtype of ``q``, None without a table."""
-        if self.relative_position_bias_table is None:
-            return None
-        if relation is None:
+        Args:
+            grid: rows and columns of patches of tokens in raster order, None in another order.
+            bias: (heads, N, N) or (heads, S * S, S * S), a bias that blocks share.
+        """
+        side = self.window_size
+        area = (side, side) if side else grid
+        if side:
+            x = to_windows(x, grid, side)
+        q, k, v = self.split_heads(x)
+        x = self.attend(q, k, v, causal, self._bias(q, area, bias))
+        return self.project(from_windows(x, grid, side) if side else x)
+
+    def _bias(
+        self, q: Tensor, area: tuple[int, int] | None, shared: Tensor | None
+    ) -> Tensor | None:
+        """-> what is added to the scores, in the dtype of ``q``; None without relative position."""
+        table = self.relative_position_bias_table
+        if area is None and (table is not None or self.rel_pos_h is not None):
             raise InputError(
                 "A relative-position bias belongs to tokens in raster order, CLS first; pretrain "
                 "in another order without it (rel_pos_bias=False)."
             )
-        bias = position_bias(self.relative_position_bias_table, self.rel_pos_window, relation)
-        return bias.to(q.dtype)
+        parts = [] if shared is None else [shared]
+        if table is not None:
+            parts.append(position_bias(table, self.rel_pos_window, area, self.cls))
+        if self.rel_pos_h is not None:
+            parts.append(decomposed_bias(q, self.rel_pos_h, self.rel_pos_w, area))
+        return sum(part.to(q.dtype) for part in parts) if parts else None
 
     def class_attention(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, N): softmax attention of the first token, averaged over heads."""
@@ -71,10 +111,14 @@ class ContentAttention(MultiheadAttention):
 
 
 class ContentLayer(TransformerEncoderLayer):
-    """mmpretrain's encoder layer with a ``causal`` switch and the authors' initialisation."""
+    """mmpretrain's encoder layer with ContentAttention and the authors' initialisation.
 
-    def __init__(self, embed_dims: int, num_heads: int, **kwargs):
-        rel_pos_window = kwargs.pop("rel_pos_window", None)
+    Args:
+        map_cfg: arguments of ContentAttention beyond mmpretrain's.
+        **kwargs: those of mmpretrain's TransformerEncoderLayer.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int, map_cfg: dict | None = None, **kwargs):
         super().__init__(embed_dims=embed_dims, num_heads=num_heads, **kwargs)
         self.attn = ContentAttention(
             embed_dims=embed_dims,
@@ -84,19 +128,19 @@ class ContentLayer(TransformerEncoderLayer):
             dropout_layer=dict(type="DropPath", drop_prob=kwargs.get("drop_path_rate", 0.0)),
             qkv_bias=kwargs.get("qkv_bias", True),
             layer_scale_init_value=kwargs.get("layer_scale_init_value", 0.0),
-            rel_pos_window=rel_pos_window,
+            **(map_cfg or {}),
         )
 
-    def forward(self, x: Tensor, causal: bool = False, relation: Relation | None = None) -> Tensor:
-        """(B, N, D) -> (B, N, D)."""
-        x = x + self.attn(self.ln1(x), causal=causal, relation=relation)
+    def forward(self, x: Tensor, **how: Any) -> Tensor:
+        """(B, N, D) -> (B, N, D); ``how`` is what ContentAttention takes beside the tokens."""
+        x = x + self.attn(self.ln1(x), **how)
         return self.ffn(self.ln2(x), identity=x)
 
     def query(self, queries: Tensor, content: Tensor) -> Tensor:
         """(B, L, D) queries over (B, L, D) content with this layer's weights (shared decoder)."""
         q, _, _ = self.attn.split_heads(self.ln1(queries))
         _, k, v = self.attn.split_heads(self.ln1(content))
-        queries = queries + self.attn.attend(q, k, v, causal=True)
+        queries = queries + self.attn.project(self.attn.attend(q, k, v, causal=True))
         return self.ffn(self.ln2(queries), identity=queries)
 
     def init_weights(self) -> None:

@@ -1,55 +1,76 @@
-"""Relative-position bias of attention, as BEiT has it (arXiv 2106.08254), for any grid.
+"""Relative-position bias of attention, for any grid of patches: BEiT's tables and ViTDet's.
 
-Legend: a table holds one row of H heads for every offset between two patches of an (h, w) window,
-(2h - 1) * (2w - 1) of them, then three rows: CLS to patch, patch to CLS, CLS to CLS.
+Legend: B images, H heads, L = rows * columns patches, N tokens: patches, CLS first if there is one.
+A BEiT table (arXiv 2106.08254) holds one row of H numbers for every offset between two patches of
+a grid, (2 * rows - 1) * (2 * columns - 1) of them; with CLS then three rows: CLS to patch, patch to
+CLS, CLS to CLS. ViTDet's decomposed tables (arXiv 2203.16527, sec. 3) hold one vector for every
+offset of rows and one for every offset of columns, which the query is multiplied with.
 """
-
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-class Relation(NamedTuple):
-    """Which row of the table each pair of tokens reads: grid (rows, columns), index (N, N)."""
-
-    grid: tuple[int, int]
-    index: Tensor
+CLS_ROWS = 3
 
 
-def table_rows(grid: tuple[int, int]) -> int:
+def table_rows(grid: tuple[int, int], cls: bool = True) -> int:
     """(rows, columns) -> the length of its table."""
-    return (2 * grid[0] - 1) * (2 * grid[1] - 1) + 3
-
-
-def relate(grid: tuple[int, int], device: torch.device | None = None) -> Relation:
-    """(rows, columns) -> the relation of its 1 + L tokens, CLS first."""
-    rows, columns = grid
-    offsets = []
-    for axis, length in ((0, rows), (1, columns)):
-        place = torch.arange(length, device=device)
-        place = place[:, None] if axis == 0 else place[None]
-        place = place.expand(rows, columns).flatten()
-        offsets.append(place[:, None] - place[None] + length - 1)
-    last = table_rows(grid)
-    size = rows * columns + 1
-    index = torch.full((size, size), last - 1, device=device)
-    index[0, 1:], index[1:, 0] = last - 3, last - 2
-    index[1:, 1:] = offsets[0] * (2 * columns - 1) + offsets[1]
-    return Relation(grid, index)
+    return (2 * grid[0] - 1) * (2 * grid[1] - 1) + CLS_ROWS * cls
 
 
 def resize_table(table: Tensor, window: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-    """(rows of ``window``, H) -> (rows of ``grid``, H), bilinear; the three CLS rows stay."""
+    """(rows of ``window``, H) -> (rows of ``grid``, H), bilinear; the rows of CLS stay."""
     if tuple(window) == tuple(grid):
         return table
     old, new = ([2 * side - 1 for side in size] for size in (window, grid))
-    offsets = table[:-3].T.reshape(1, -1, *old)
-    offsets = F.interpolate(offsets.float(), size=new, mode="bilinear").to(table.dtype)
-    return torch.cat([offsets.flatten(2)[0].T, table[-3:]])
+    offsets, rest = table[: old[0] * old[1]], table[old[0] * old[1] :]
+    offsets = F.interpolate(offsets.T.reshape(1, -1, *old).float(), size=new, mode="bilinear")
+    return torch.cat([offsets.to(table.dtype).flatten(2)[0].T, rest])
 
 
-def position_bias(table: Tensor, window: tuple[int, int], relation: Relation) -> Tensor:
-    """(rows of ``window``, H) -> (H, N, N), what attention adds to its scores."""
-    return resize_table(table, window, relation.grid)[relation.index].permute(2, 0, 1)
+def position_bias(
+    table: Tensor, window: tuple[int, int], grid: tuple[int, int], cls: bool = True
+) -> Tensor:
+    """(rows of ``window``, H) -> (H, N, N), what attention adds to its scores on ``grid``."""
+    table = resize_table(table, window, grid)
+    rows, columns = grid
+    offsets = table[: (2 * rows - 1) * (2 * columns - 1)].T.reshape(
+        -1, 2 * rows - 1, 2 * columns - 1
+    )
+    # [h, r, c, x, y] is the offset (r + x, c + y); the key lies at rows - 1 - x, columns - 1 - y
+    pairs = offsets.unfold(1, rows, 1).unfold(2, columns, 1).flip(3, 4)
+    bias = pairs.reshape(-1, rows * columns, rows * columns)
+    if not cls:
+        return bias
+    to_patch, to_cls, itself = table[-3:, :, None, None]
+    size = rows * columns
+    left = to_cls.expand(-1, size, 1)
+    top = torch.cat([itself, to_patch.expand(-1, 1, size)], dim=2)
+    return torch.cat([top, torch.cat([left, bias], dim=2)], dim=1)
+
+
+def decomposed_bias(q: Tensor, table_h: Tensor, table_w: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(B, H, L, d) queries, (2 * rows - 1, d) and (2 * columns - 1, d) tables -> (B, H, L, L).
+
+    The tables are interpolated where they were made for another grid.
+    """
+    rows, columns = grid
+    q = q.unflatten(2, grid)
+    along_h = torch.einsum("bnrcd,rkd->bnrck", q, _offset_vectors(table_h, rows).to(q.dtype))
+    along_w = torch.einsum("bnrcd,ckd->bnrck", q, _offset_vectors(table_w, columns).to(q.dtype))
+    bias = along_h[..., :, None] + along_w[..., None, :]
+    return bias.flatten(4).flatten(2, 3)
+
+
+def resize_vectors(table: Tensor, length: int) -> Tensor:
+    """(2 * side - 1, d) -> (length, d), linear."""
+    if len(table) == length:
+        return table
+    resized = F.interpolate(table.T[None].float(), size=length, mode="linear")
+    return resized[0].T.to(table.dtype)
+
+
+def _offset_vectors(table: Tensor, side: int) -> Tensor:
+    """-> (side, side, d): the vector of query place minus key place, for every pair."""
+    return resize_vectors(table, 2 * side - 1).unfold(0, side, 1).flip(2).transpose(1, 2)

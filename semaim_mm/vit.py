@@ -5,7 +5,7 @@ heads, layer-wise decay, position-embedding resize and ``out_type``s all work.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,30 +14,15 @@ from mmpretrain.models import VisionTransformer
 from mmpretrain.models.utils import resize_pos_embed
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from semaim_mm.arch import settle_arch, settle_size
 from semaim_mm.errors import InputError
-from semaim_mm.interop.backbone_checkpoint import load_backbone_weights
+from semaim_mm.interop.init_cfg import load_init_cfg
 from semaim_mm.layers import ContentLayer
 from semaim_mm.pos_embed import sincos_pos_embed
-from semaim_mm.rel_pos import Relation, relate
-
-SIZES = {
-    "tiny": (192, 12, 3),
-    "small": (384, 12, 6),
-    "base": (768, 12, 12),
-    "large": (1024, 24, 16),
-    "huge": (1280, 32, 16),
-}
-
-
-def vit_arch(embed_dims: int, num_layers: int, num_heads: int, mlp_ratio: float = 4) -> dict:
-    """Numbers of a plain ViT -> the ``arch`` dict that mmpretrain's VisionTransformer takes."""
-    return dict(
-        embed_dims=embed_dims,
-        num_layers=num_layers,
-        num_heads=num_heads,
-        feedforward_channels=int(embed_dims * mlp_ratio),
-    )
+from semaim_mm.rel_pos import position_bias, table_rows
+from semaim_mm.windows import Windows
 
 
 @MODELS.register_module()
@@ -52,6 +37,9 @@ class SemAIMViT(VisionTransformer):
         num_registers: register tokens between CLS and patches (DINOv2); ``pos_embed`` has a row
             for every such token too, zero where a model adds no position to it.
         rel_pos_bias: BEiT's relative-position bias in every block, for downstream models.
+        windows: how blocks attend on large maps, the arguments of ``Windows`` (windows.py): window
+            size, global blocks, relative position. Patches only (``with_cls_token=False``).
+        with_cp: recompute every block in the backward pass, to save memory.
         init_cfg: ``dict(type='BackboneCheckpoint', checkpoint=..., new_keys=[...])`` loads weights
             strictly, from any family that semaim_mm.interop knows; other keys are those of
             ``load_backbone_weights``. ``Pretrained`` is read the same way, so that nothing loads
@@ -73,30 +61,13 @@ class SemAIMViT(VisionTransformer):
         layer_cfgs: dict | Sequence[dict] | None = None,
         num_registers: int = 0,
         rel_pos_bias: bool = False,
+        windows: dict | None = None,
+        with_cp: bool = False,
         **kwargs,
     ):
-        if isinstance(arch, str):
-            if arch not in SIZES:
-                raise InputError(
-                    f"SemAIMViT has no arch {arch!r}; choose one of {', '.join(SIZES)}, or give a "
-                    "dict with embed_dims, num_layers, num_heads and feedforward_channels."
-                )
-            arch = vit_arch(*SIZES[arch])
-        if arch["embed_dims"] % arch["num_heads"]:
-            raise InputError(
-                f"SemAIMViT: num_heads={arch['num_heads']} does not divide "
-                f"embed_dims={arch['embed_dims']}; choose a number of heads that does."
-            )
-        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
-        if height % patch_size or width % patch_size or min(height, width) < patch_size:
-            raise InputError(
-                f"SemAIMViT: img_size={img_size} is not a multiple of patch_size={patch_size}; "
-                f"the nearest that is: {max(1, round(height / patch_size)) * patch_size} x "
-                f"{max(1, round(width / patch_size)) * patch_size}."
-            )
         super().__init__(
-            arch=arch,
-            img_size=(height, width),
+            arch=settle_arch(arch),
+            img_size=settle_size(img_size, patch_size),
             patch_size=patch_size,
             drop_path_rate=drop_path_rate,
             out_indices=out_indices if isinstance(out_indices, int) else list(out_indices),
@@ -105,16 +76,50 @@ class SemAIMViT(VisionTransformer):
         self.patch_size = patch_size
         self.frozen_pos_embed = frozen_pos_embed
         self.rel_pos_bias = rel_pos_bias
-        if rel_pos_bias and (num_registers or self.cls_token is None):
-            raise InputError(
-                "SemAIMViT: rel_pos_bias=True has rows for one CLS token and patches; leave "
-                "num_registers at 0 and with_cls_token at True with it."
-            )
+        self.with_cp = with_cp
+        self.windows = Windows(**(windows or {})).settle(self.num_layers, self.patch_resolution)
+        self._check_relative_position(num_registers)
         self._add_registers(num_registers)
         self.layers = self._build_layers(drop_path_rate, layer_cfgs or {}, kwargs)
+        self._add_shared_tables()
         self._reset_pos_embed()
         if self.frozen_stages > 0:
             self._freeze_stages()
+
+    def _check_relative_position(self, num_registers: int) -> None:
+        patches_only = self.cls_token is None and not num_registers
+        if self.windows.active and not patches_only:
+            raise InputError(
+                "SemAIMViT: windows attend to patches only; set with_cls_token=False and leave "
+                "num_registers at 0 with windows."
+            )
+        if self.rel_pos_bias and num_registers:
+            raise InputError(
+                "SemAIMViT: rel_pos_bias=True has rows for CLS and patches alone; leave "
+                "num_registers at 0 with it."
+            )
+
+    def _add_shared_tables(self) -> None:
+        """``rel_pos_shared``: one table of all windowed blocks, one of all global ones."""
+        self.rel_pos_shared = None
+        if self.windows.rel_pos == "shared":
+            sides = {"whole": self.windows.map_size}
+            if self.windows.size:
+                sides["window"] = (self.windows.size, self.windows.size)
+            heads = self.arch_settings["num_heads"]
+            self.rel_pos_shared = nn.ParameterDict(
+                {kind: torch.zeros(table_rows(s, cls=False), heads) for kind, s in sides.items()}
+            )
+
+    def _map_cfg(self, block: int) -> dict:
+        side, whole = self.windows.side(block), self.windows.map_size
+        area = (side, side) if side else whole
+        return dict(
+            window_size=side,
+            cls=self.cls_token is not None,
+            rel_pos_window=tuple(area) if self.rel_pos_bias else None,
+            rel_pos_vectors=area if self.windows.rel_pos == "decomposed" else None,
+        )
 
     def _add_registers(self, number: int) -> None:
         self.register_tokens = None
@@ -137,13 +142,14 @@ class SemAIMViT(VisionTransformer):
             drop_rate=kwargs.get("drop_rate", 0.0),
             qkv_bias=kwargs.get("qkv_bias", True),
             norm_cfg=kwargs.get("norm_cfg", dict(type="LN", eps=1e-6)),
-            rel_pos_window=tuple(self.patch_resolution) if self.rel_pos_bias else None,
         )
         # Python floats: a numpy rate in drop path breaks torch.compile's graph
         rates = np.linspace(0, drop_path_rate, self.num_layers).tolist()
         return ModuleList(
-            ContentLayer(**{**shared, "drop_path_rate": rate, **cfg})
-            for rate, cfg in zip(rates, layer_cfgs, strict=True)
+            ContentLayer(
+                **{**shared, "drop_path_rate": rate, "map_cfg": self._map_cfg(block), **cfg}
+            )
+            for block, (rate, cfg) in enumerate(zip(rates, layer_cfgs, strict=True))
         )
 
     def _reset_pos_embed(self) -> None:
@@ -163,20 +169,9 @@ class SemAIMViT(VisionTransformer):
         if self.register_tokens is not None:
             nn.init.normal_(self.register_tokens, std=0.02)
         self._reset_pos_embed()
-        cfgs = self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg]
-        for cfg in filter(None, cfgs):
-            if cfg["type"] not in ("BackboneCheckpoint", "Pretrained"):
-                raise InputError(
-                    f"SemAIMViT knows no init_cfg of type {cfg['type']!r}; it starts as the "
-                    "authors' code does, or from dict(type='BackboneCheckpoint', checkpoint=...)."
-                )
-            if not cfg.get("checkpoint"):
-                raise InputError(
-                    "The backbone's init_cfg names no checkpoint: set model.backbone.init_cfg."
-                    "checkpoint=PATH, or model.backbone.init_cfg=None to start untrained."
-                )
-            told = {key: value for key, value in cfg.items() if key not in ("type", "checkpoint")}
-            self.coverage = load_backbone_weights(self, cfg["checkpoint"], **told)
+        for table in (self.rel_pos_shared or {}).values():
+            nn.init.zeros_(table)
+        load_init_cfg(self)
         self._is_init = True
 
     def train(self, mode: bool = True) -> "SemAIMViT":
@@ -220,7 +215,7 @@ class SemAIMViT(VisionTransformer):
     def causal_states(self, tokens: Tensor, stride: int) -> Iterator[Tensor]:
         """(B, N, D) in generation order -> the output of every ``stride``-th block, in turn."""
         for number, layer in enumerate(self.layers, start=1):
-            tokens = layer(tokens, causal=True)
+            tokens = self._run(layer, tokens, causal=True)
             if number % stride == 0:
                 yield tokens
 
@@ -235,19 +230,40 @@ class SemAIMViT(VisionTransformer):
             extra.append(registers.expand(len(imgs), -1, -1))
         return self.pre_norm(self.drop_after_pos(torch.cat([*extra, patches], dim=1)))
 
-    def relation(self, imgs: Tensor) -> Relation | None:
-        """-> how tokens of these images lie to each other, None without a relative bias."""
-        return relate(self.grid(imgs), imgs.device) if self.rel_pos_bias else None
-
     def grid(self, imgs: Tensor) -> tuple[int, int]:
         """(B, 3, H, W) -> rows and columns of patches; a last one that sticks out is padded."""
         return tuple(-(-side // self.patch_size) for side in imgs.shape[2:])
 
+    def shared_biases(self, grid: tuple[int, int]) -> dict[str, Tensor]:
+        """-> (heads, N, N) biases by kind, 'whole' and 'window', where blocks share tables."""
+        if self.rel_pos_shared is None:
+            return {}
+        side = self.windows.size
+        made = {"whole": self.windows.map_size, "window": (side, side)}
+        area = {"whole": grid, "window": (side, side)}
+        return {
+            kind: position_bias(table, made[kind], area[kind], cls=False)
+            for kind, table in self.rel_pos_shared.items()
+        }
+
+    def run_blocks(self, imgs: Tensor, tokens: Tensor, number: int) -> Iterator[Tensor]:
+        """The tokens of images -> the outputs (B, E + L, D) of the first blocks, unmasked."""
+        grid = self.grid(imgs)
+        biases = self.shared_biases(grid)
+        for layer in self.layers[:number]:
+            bias = biases.get("window" if layer.attn.window_size else "whole")
+            tokens = self._run(layer, tokens, grid=grid, bias=bias)
+            yield tokens
+
+    def _run(self, layer: ContentLayer, tokens: Tensor, **how: Any) -> Tensor:
+        if self.with_cp and torch.is_grad_enabled():
+            return checkpoint(layer, tokens, use_reentrant=False, **how)
+        return layer(tokens, **how)
+
     def block_outputs(self, imgs: Tensor, blocks: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
         """(B, 3, H, W) -> (block, its output (B, E + L, D), unmasked, without the final norm)."""
-        tokens, relation = self.tokens(imgs), self.relation(imgs)
-        for number, layer in enumerate(self.layers[: max(blocks) + 1]):
-            tokens = layer(tokens, relation=relation)
+        states = self.run_blocks(imgs, self.tokens(imgs), max(blocks) + 1)
+        for number, tokens in enumerate(states):
             if number in blocks:
                 yield number, tokens
 
@@ -256,9 +272,9 @@ class SemAIMViT(VisionTransformer):
 
         All blocks and the final norm; with ``blocks`` only so many blocks, without the norm.
         """
-        tokens, relation = self.tokens(imgs), self.relation(imgs)
-        for layer in self.layers[:blocks]:
-            tokens = layer(tokens, relation=relation)
+        tokens = self.tokens(imgs)
+        for state in self.run_blocks(imgs, tokens, self.num_layers if blocks is None else blocks):
+            tokens = state
         return self.ln1(tokens) if blocks is None and self.final_norm else tokens
 
     def forward(self, imgs: Tensor) -> tuple[Tensor, ...]:
@@ -277,20 +293,7 @@ class SemAIMViT(VisionTransformer):
 
     def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
         """-> the layer that a parameter belongs to, and their number, for layer-wise decay."""
-        if param_name.startswith((f"{prefix}register_tokens", f"{prefix}pre_norm.")):
+        stem = ("register_tokens", "pre_norm.", "rel_pos_shared.")
+        if param_name.startswith(tuple(prefix + name for name in stem)):
             param_name = f"{prefix}cls_token"
         return super().get_layer_depth(param_name, prefix)
-
-
-@contextmanager
-def frozen_eval(*modules: nn.Module) -> Iterator[None]:
-    """No gradient and eval mode inside, every module's own mode restored after."""
-    modes = [(module, module.training) for root in modules for module in root.modules()]
-    try:
-        for module, _ in modes:
-            module.training = False
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

@@ -11,9 +11,10 @@ from mmpretrain.models import VisionTransformer
 from mmpretrain.models.utils import build_2d_sincos_position_embedding
 from torch.testing import assert_close
 
+from semaim_mm.arch import vit_arch
 from semaim_mm.errors import InputError
 from semaim_mm.pos_embed import sincos_pos_embed
-from semaim_mm.vit import SemAIMViT, vit_arch
+from semaim_mm.vit import SemAIMViT
 
 ARCH = dict(embed_dims=24, num_layers=4, num_heads=2, feedforward_channels=48)
 

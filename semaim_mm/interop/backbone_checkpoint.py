@@ -16,7 +16,8 @@ from semaim_mm.interop.conventions import ACTIVATIONS
 from semaim_mm.interop.patch_resample import resample_patches
 from semaim_mm.interop.refusals import describe, group_by_prefix
 from semaim_mm.interop.renaming import TABLE
-from semaim_mm.rel_pos import resize_table
+from semaim_mm.pos_embed import regrow_sincos
+from semaim_mm.rel_pos import CLS_ROWS, resize_table
 
 # what follows the tokens that are taken need not be in the model that takes them
 _AFTER_TOKENS = ("ln1.*", "ln2.*")
@@ -44,11 +45,22 @@ class Coverage(NamedTuple):
         return plain if self.origin is None else plain | dict(origin=self.origin._asdict())
 
 
+class Fitting(NamedTuple):
+    """What may be done to weights so that they fit; see ``load_backbone_weights``."""
+
+    resample_patch: bool = False
+    regrow_sincos: bool = False
+
+
+AS_IT_IS = Fitting()
+
+
 def load_backbone_weights(
     backbone: nn.Module,
     path: str | Path,
     new_keys: Sequence[str] = (),
     resample_patch: bool = False,
+    regrow_sincos: bool = False,
     **told: Any,
 ) -> Coverage:
     """Load ``path``, of any family that interop knows, into a SemAIMViT in place.
@@ -60,6 +72,8 @@ def load_backbone_weights(
             fresh norm of mean pooling, 'ln2.*'.
         resample_patch: make the patch embedding fit another patch size (14 -> 16); without it
             another size is refused.
+        regrow_sincos: on another grid compute a sin-cos position table anew, in the axis order
+            that it is recognised in; a learned table is interpolated.
         **told: what ``read_backbone`` takes: prefix, grid, norm_eps, activation, num_heads, mean,
             std.
 
@@ -70,19 +84,19 @@ def load_backbone_weights(
             ``new_keys`` pattern that names nothing.
     """
     file = read_backbone(path, hint=tuple(backbone.patch_resolution), **told)
-    return fill_backbone(backbone, file, new_keys, resample_patch)
+    return fill_backbone(backbone, file, new_keys, Fitting(resample_patch, regrow_sincos))
 
 
 def fill_backbone(
     backbone: nn.Module,
     file: BackboneFile,
     new_keys: Sequence[str] = (),
-    resample_patch: bool = False,
+    how: Fitting = AS_IT_IS,
 ) -> Coverage:
     """Put a file's weights into a SemAIMViT; see ``load_backbone_weights``."""
     own = backbone.state_dict()
     fresh = _fresh(own, new_keys)
-    state, changed = _fit(backbone, file, own, resample_patch)
+    state, changed = _fit(backbone, file, how)
     wanted = {key: state[key] for key in own if key in state and key not in fresh}
     missing = [key for key in own if key not in wanted and key not in fresh]
     if missing:
@@ -124,14 +138,13 @@ def _fresh(own: dict[str, Tensor], new_keys: Sequence[str]) -> set[str]:
 
 
 def _fit(
-    backbone: nn.Module, file: BackboneFile, own: dict[str, Tensor], resample_patch: bool
+    backbone: nn.Module, file: BackboneFile, how: Fitting
 ) -> tuple[dict[str, Tensor], list[str]]:
     """-> the file's weights on the backbone's grid and patch size, and what was changed for it."""
     state, changed = dict(file.state), []
-    grid = tuple(backbone.patch_resolution)
     old, new = file.patch_size, backbone.patch_size
     if old != new:
-        if not resample_patch:
+        if not how.resample_patch:
             raise InputError(
                 f"{file.path} was trained with patches of {old} pixels, the backbone has {new}. "
                 f"Set patch_size={old} (images are padded to its multiples), or say "
@@ -140,20 +153,47 @@ def _fit(
         weight = state["patch_embed.projection.weight"]
         state["patch_embed.projection.weight"] = resample_patches(weight, new)
         changed.append(f"patch embedding resampled from {old} to {new} pixels")
-    table, extra = state["pos_embed"], file.state["pos_embed"].shape[1]
-    extra -= file.grid[0] * file.grid[1]
-    if backbone.cls_token is None and "cls_token" in state:
-        del state["cls_token"]
-        table, extra = table[:, 1:], extra - 1
-        changed.append("CLS left out, as with_cls_token=False wants")
-    if file.grid != grid:
-        table = resize_pos_embed(table, file.grid, grid, backbone.interpolate_mode, extra)
-        for key in (key for key in state if key.endswith(TABLE)):
-            state[key] = resize_table(state[key], file.grid, grid)
-        sizes = (f"{rows} x {columns}" for rows, columns in (file.grid, grid))
-        changed.append(f"positions interpolated from {' to '.join(sizes)} patches")
-    state["pos_embed"] = table
+    changed += _leave_extra_tokens(backbone, state, file.grid)
+    changed += _fit_positions(backbone, state, file.grid, how.regrow_sincos)
+    _fit_tables(backbone, state, file.grid)
     return state, changed
+
+
+def _leave_extra_tokens(backbone: nn.Module, state: dict, grid: tuple[int, int]) -> list[str]:
+    """Take CLS, and before windows registers too, out of a state whose backbone has none."""
+    left = []
+    if backbone.cls_token is None and state.pop("cls_token", None) is not None:
+        state["pos_embed"] = state["pos_embed"][:, 1:]
+        left.append("CLS left out, as with_cls_token=False wants")
+    if backbone.windows.active and state.pop("register_tokens", None) is not None:
+        state["pos_embed"] = state["pos_embed"][:, -grid[0] * grid[1] :]
+        left.append("registers left out, as windows attend to patches only")
+    return left
+
+
+def _fit_positions(
+    backbone: nn.Module, state: dict, old: tuple[int, int], regrow: bool
+) -> list[str]:
+    new, table = tuple(backbone.patch_resolution), state["pos_embed"]
+    if old == new:
+        return []
+    sizes = " to ".join(f"{rows} x {columns}" for rows, columns in (old, new))
+    regrown = regrow_sincos(table, old, new) if regrow else None
+    if regrown is not None:
+        state["pos_embed"] = regrown
+        return [f"sin-cos positions computed anew from {sizes} patches"]
+    extra = table.shape[1] - old[0] * old[1]
+    state["pos_embed"] = resize_pos_embed(table, old, new, backbone.interpolate_mode, extra)
+    return [f"positions interpolated from {sizes} patches"]
+
+
+def _fit_tables(backbone: nn.Module, state: dict, grid: tuple[int, int]) -> None:
+    """Relative-position tables on the area that each block attends to, without CLS if it is out."""
+    for number, layer in enumerate(backbone.layers):
+        key = f"layers.{number}.attn.{TABLE}"
+        if key in state and layer.attn.rel_pos_window is not None:
+            table = resize_table(state[key], grid, layer.attn.rel_pos_window)
+            state[key] = table if layer.attn.cls else table[:-CLS_ROWS]
 
 
 def _refuse_unused(backbone: nn.Module, file: BackboneFile, unused: Sequence[str]) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 from semaim_mm.errors import InputError
 from semaim_mm.interop.backbone_file import BackboneFile, read_backbone, traits
 from semaim_mm.interop.conventions import FACTS
+from semaim_mm.interop.init_cfg import KINDS
 
-KINDS = ("BackboneCheckpoint", "Pretrained")
 # what SemAIMViT does where a config says nothing
 _DEFAULTS = dict(
     qkv_bias=True,
@@ -62,6 +62,8 @@ def _carry_traits(file: BackboneFile, backbone: MutableMapping[str, Any]) -> lis
     layers = backbone.get("layer_cfgs") or {}
     if isinstance(layers, MutableMapping) and layers.get("act_cfg", dict(type="GELU")) != act:
         lines += _set(backbone, "layer_cfgs", {**layers, "act_cfg": act})
+    if backbone.get("windows"):
+        wanted["num_registers"] = 0  # left out: windows attend to patches only
     for name, default in _DEFAULTS.items():
         # what the file has none of may be meant to start fresh (new_keys): then the config stands
         if wanted[name] != default and backbone.get(name, default) != wanted[name]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from semaim_mm.errors import InputError
-from semaim_mm.interop.backbone_checkpoint import fill_backbone
+from semaim_mm.interop.backbone_checkpoint import Fitting, fill_backbone
 from semaim_mm.interop.backbone_file import backbone_config, read_backbone
 from semaim_mm.interop.conventions import FACTS
 
@@ -43,7 +43,9 @@ def load_backbone(path: str | Path, new_keys: Sequence[str] = (), **overrides: A
             raise InputError(f"load_backbone takes {fact}=... in place of {name}.")
     backbone = MODELS.build(dict(type="SemAIMViT", **config | overrides))
     backbone.init_weights()
-    backbone.coverage = fill_backbone(backbone, file, new_keys, size != file.patch_size)
+    backbone.coverage = fill_backbone(
+        backbone, file, new_keys, Fitting(resample_patch=size != file.patch_size)
+    )
     # whoever initialises the weights again, e.g. a model around this one, gets these again
     backbone.init_cfg = dict(
         type="BackboneCheckpoint",

@@ -18,10 +18,10 @@ from semaim_mm.errors import InputError
 from semaim_mm.layers import gather_tokens
 from semaim_mm.pretrain.draws import Draws
 from semaim_mm.pretrain.ema import BackboneEMA
+from semaim_mm.pretrain.frozen import frozen_eval
 from semaim_mm.pretrain.order import Order, build_order
 from semaim_mm.pretrain.similarity import similarity_map, token_similarity
 from semaim_mm.pretrain.target import GivenTokens, Target
-from semaim_mm.vit import frozen_eval
 
 SIMILARITY_FROM = ("online", "ema", "target")
 
