@@ -6,25 +6,27 @@ read the difference before you commit it.
 import json
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper, build_optim_wrapper
-from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
-from mmpretrain.registry import MODELS
+from mmengine.registry import MODELS, PARAM_SCHEDULERS, init_default_scope
 
-from semaim_mm.runtime.runner import spread_keys
+import semaim_mm.dense  # noqa: F401  (registration)
+from semaim_mm.runtime.spread import spread_keys
 
 ROOT = Path(__file__).parent.parent
+FOLDERS = ("cls", "pretrain", "pretrain/ablations", "pretrain/baselines", "det", "seg")
 EPOCH = 5  # iterations an epoch in the schedule below; a fraction of a run is what counts
 
 
-def full_size_leaves() -> list[str]:
+def full_size_leaves(*folders: str) -> list[str]:
     """Every leaf that a full-size run uses, tiny ones and anchors left out."""
     found = []
-    for folder in ("cls", "pretrain", "pretrain/ablations", "pretrain/baselines"):
+    for folder in folders or FOLDERS:
         found += sorted((ROOT / "configs" / folder).glob("*.py"))
     names = [path.relative_to(ROOT).as_posix() for path in found]
     return [name for name in names if "tiny" not in name]
@@ -36,10 +38,14 @@ def leaf_facts(name: str) -> dict:
     init_default_scope(cfg.default_scope)
     spread_keys(cfg)
     facts = dict(pipeline=_pipeline(cfg.get("train_dataloader") or cfg.test_cfg.bank_dataloader))
+    if cfg.get("test_dataloader") is not None:
+        facts["test_pipeline"] = _pipeline(cfg.test_dataloader)
+        facts["evaluator"] = {k: v for k, v in cfg.test_evaluator.items() if k != "ann_file"}
     if cfg.get("optim_wrapper") is None:
-        return {**facts, "evaluator": cfg.test_evaluator.to_dict(), **_features(cfg.model)}
-    lr = cfg.base_lr * cfg.total_batch / 256
-    facts |= dict(total_batch=cfg.total_batch, lr=lr, epochs=cfg.train_cfg.max_epochs)
+        return {**facts, **_features(cfg.model)}
+    lr = cfg.optim_wrapper.optimizer.get("lr") or cfg.base_lr * cfg.total_batch / 256
+    facts |= dict(total_batch=cfg.total_batch, lr=lr)
+    facts |= {k: cfg.train_cfg[k] for k in ("max_epochs", "max_iters") if k in cfg.train_cfg}
     facts["groups"] = _groups(cfg, lr)
     facts["lr_at"] = _schedule(cfg, lr)
     return facts
@@ -73,17 +79,25 @@ def _groups(cfg: Config, lr: float) -> dict[str, int]:
 
 def _schedule(cfg: Config, lr: float) -> dict[str, float]:
     """-> {share of the run: learning rate of a group that is not decayed}."""
-    epochs = cfg.train_cfg.max_epochs
+    entries = json.dumps([dict(entry) for entry in cfg.param_scheduler])
+    length = cfg.train_cfg.get("max_epochs"), cfg.train_cfg.get("max_iters")
+    return _rates(entries, lr, *length)
+
+
+@cache
+def _rates(entries: str, lr: float, epochs: int | None, iters: int | None) -> dict[str, float]:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
     wrapper = OptimWrapper(optimizer)
     schedulers = []
-    for entry in cfg.param_scheduler:
-        entry = dict(entry, optimizer=wrapper)
+    for entry in json.loads(entries):
+        entry["optimizer"] = wrapper
         kind = PARAM_SCHEDULERS.get(entry.pop("type"))
-        entry.pop("convert_to_iter_based")
-        entry.setdefault("end", epochs)
-        schedulers.append(kind.build_iter_from_epoch(epoch_length=EPOCH, **entry))
-    total, seen = epochs * EPOCH, {}
+        entry.setdefault("end", epochs or iters)
+        if entry.pop("convert_to_iter_based", False):
+            schedulers.append(kind.build_iter_from_epoch(epoch_length=EPOCH, **entry))
+        else:
+            schedulers.append(kind(**entry))
+    total, seen = iters or epochs * EPOCH, {}
     optimizer.step()  # torch warns of schedules that run ahead of their optimiser
     wanted = {int(share * (total - 1)): share for share in (0, 0.02, 0.05, 0.25, 0.5, 1)}
     for step in range(total):

@@ -60,7 +60,8 @@ def options_for(cfg, imagenet) -> dict:
 
 
 # ViT-H with its optimiser needs more memory than two-core machines have; the leaf table builds it
-LEAVES = [name for name in full_size_leaves() if "vith" not in name]
+CLASSIFICATION = ("cls", "pretrain", "pretrain/ablations", "pretrain/baselines")
+LEAVES = [name for name in full_size_leaves(*CLASSIFICATION) if "vith" not in name]
 
 
 @pytest.mark.parametrize("name", LEAVES)

@@ -54,13 +54,12 @@ train_dataloader = dict(
 )
 optim_wrapper = dict(
     optimizer=dict(type="AdamW", betas=(0.9, 0.999), weight_decay=0.05),
-    constructor="LearningRateDecayOptimWrapperConstructor",
+    constructor="LayerDecayConstructor",
     paramwise_cfg=dict(
         layer_decay_rate=0.65,
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
         flat_decay_mult=0.0,
-        custom_keys={".cls_token": dict(decay_mult=0.0), ".pos_embed": dict(decay_mult=0.0)},
     ),
 )
 train_cfg = dict(by_epoch=True, max_epochs=100, val_interval=5)

@@ -2,12 +2,12 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
-from torch import Tensor
 
 from semaim_mm.errors import InputError
 from semaim_mm.interop.checkpoint_file import sha256_of
@@ -61,12 +61,16 @@ def evaluate(
         raise InputError(f"{config} has no test_cfg, so there is nothing to evaluate.")
     set_checkpoint(cfg, checkpoint)
     start = _now()
+    cfg.augmented_test = cfg.get("tta_model") is not None
     runner = build_runner(cfg)
+    for metric in getattr(getattr(runner.test_loop, "evaluator", None), "metrics", ()):
+        if hasattr(metric, "dump_dir"):
+            metric.dump_dir = work_dir
     metrics = runner.test()
     if not is_main_process():
         return {}
     cfg = runner.cfg  # as the runner resolved it: own classes, carried traits, another test set
-    correct, chosen = _outcomes(runner)
+    found = _outcomes(runner)
     record = _checkpoint_record(checkpoint, runner)
     size = len(runner.test_dataloader.dataset)
     result = dict(
@@ -75,7 +79,7 @@ def evaluate(
         arch=_arch_name(cfg.model.get("backbone", {})),
         task=cfg.get("task", Path(config).stem),
         metrics={name: dict(value=float(v), unit="percent") for name, v in metrics.items()},
-        n_evaluated=size if correct is None else len(correct),
+        n_evaluated=size if found.n_evaluated is None else found.n_evaluated,
         n_dataset=size,
         protocol=protocol_of(cfg, getattr(runner.test_loop, "protocol", None)),
         selection=_selection(record, cfg),
@@ -87,25 +91,47 @@ def evaluate(
         versions=versions(),
         hardware=hardware(runner.world_size),
         run=dict(
-            chosen=chosen,
+            **found.run,
             preprocessor=plain(cfg.model.get("data_preprocessor", {})),
             training=((record or {}).get("origin") or {}).get("training"),
         ),
         start=start,
         end=_now(),
     )
-    outcomes = None if correct is None else dict(correct=correct.numpy())
-    return read_result(write_result(work_dir, result, outcomes))
+    return read_result(write_result(work_dir, result, found.arrays or None))
 
 
-def _outcomes(runner: Runner) -> tuple[Tensor | None, dict]:
-    """-> whether each image was right (N,), and what a protocol chose by itself."""
+class _Outcomes(NamedTuple):
+    """What an evaluation leaves beside its metrics."""
+
+    n_evaluated: int | None
+    arrays: dict[str, np.ndarray]
+    run: dict[str, Any]
+
+
+def _outcomes(runner: Runner) -> _Outcomes:
+    """-> per-image arrays, and what a protocol chose by itself or a metric left in files."""
     outcome = getattr(runner.test_loop, "outcome", None)
     if outcome is not None:
-        return outcome.correct, dict(outcome.chosen)
-    metrics = getattr(runner.test_evaluator, "metrics", ())
-    kept = [m.correct for m in metrics if getattr(m, "correct", None) is not None]
-    return (kept[0] if kept else None), {}
+        correct = outcome.correct.numpy()
+        return _Outcomes(len(correct), dict(correct=correct), dict(chosen=dict(outcome.chosen)))
+    metrics = runner.test_evaluator.metrics
+    if len(metrics) != 1:
+        raise InputError(
+            f"test_evaluator has {len(metrics)} metrics; give one, so that a result says which "
+            "images it scored."
+        )
+    metric = metrics[0]
+    run = {
+        name: plain(getattr(metric, name))
+        for name in ("per_class", "n_classes_counted")
+        if hasattr(metric, name)
+    }
+    run["predictions"] = {
+        kind: dict(file=Path(path).name, sha256=sha256_of(path))
+        for kind, path in (getattr(metric, "predictions", None) or {}).items()
+    }
+    return _Outcomes(metric.n_evaluated, getattr(metric, "outcomes", None) or {}, run)
 
 
 def protocol_of(cfg: Config, judge: Any = None) -> dict[str, Any]:
@@ -123,15 +149,24 @@ def protocol_of(cfg: Config, judge: Any = None) -> dict[str, Any]:
     trained = found.get("train_cfg") is not None
     keys = ("total_batch", "base_lr", "optim_wrapper", "param_scheduler", "train_cfg", "precision")
     evaluator = dict(found.get("test_evaluator") or {})
+    evaluator.pop("ann_file", None)  # a path; what lies there is the data's own record
+    init = backbone.get("init_cfg") or {}
     if judge is not None:
         evaluator |= {k: v for k, v in vars(judge).items() if not k.startswith("_")}
     bank = (found.get("test_cfg") or {}).get("bank_dataloader")
     return dict(
         task=found.get("task"),
+        recipe=found.get("recipe"),
+        classes=found.get("classes"),
+        tta_model=found.get("tta_model"),
         test_set=found.get("test_set"),
         test_precision="fp32",
         model=model,
         backbone=kept,
+        # weights that start fresh, and how positions grow, are the recipe's
+        init=dict(
+            new_keys=init.get("new_keys") or [], regrow_sincos=init.get("regrow_sincos", False)
+        ),
         test_data=_data(found["test_dataloader"]),
         bank_data=None if bank is None else _data(bank),
         evaluator=evaluator,
@@ -143,7 +178,8 @@ def protocol_of(cfg: Config, judge: Any = None) -> dict[str, Any]:
 def _data(loader: dict) -> dict:
     dataset = loader["dataset"]
     dataset = dataset.get("dataset", dataset)
-    return dict(pipeline=dataset.get("pipeline"), subset=dataset.get("subset"))
+    keys = ("pipeline", "subset", "indices", "filter_cfg")
+    return {key: dataset.get(key) for key in keys}
 
 
 def _method_name(config: str, checkpoint: str | None) -> str:
@@ -172,9 +208,14 @@ def _checkpoint_record(checkpoint: str | None, runner: Runner) -> dict | None:
 
 
 def _selection(record: dict | None, cfg: Config) -> str:
-    """How the checkpoint was chosen: the protocol is the last epoch; another one is named so."""
+    """How the checkpoint was chosen: the protocol is the last one; another is named so."""
     origin = (record or {}).get("origin") or {}
-    last = (origin.get("training") or {}).get("max_epochs")
+    training = origin.get("training") or {}
+    if training.get("max_iters"):
+        if origin.get("iter") != training["max_iters"]:
+            return f"iteration {origin.get('iter')} of {training['max_iters']}"
+        return cfg.get("selection", "last iteration")
+    last = training.get("max_epochs")
     if last and origin.get("epoch") and origin["epoch"] != last:
         return f"epoch {origin['epoch']} of {last}"
     return cfg.get("selection", "last epoch")

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook, IterTimerHook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop
 from torch import nn
@@ -15,8 +15,10 @@ from semaim_mm.errors import InputError
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside a DistributedDataParallel wrapper, or the model itself."""
-    return model.module if is_model_wrapper(model) else model
+    """The model inside a DistributedDataParallel or test-time-augmentation wrapper, or itself."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
 
 
 @HOOKS.register_module()
@@ -50,10 +52,10 @@ class ThroughputHook(IterTimerHook):
 
 @HOOKS.register_module()
 class ClassCountHook(Hook):
-    """Stops a classifier whose head, training set and validation set disagree on the classes."""
+    """Stops a model whose head, training set and validation set disagree on the classes."""
 
     def before_run(self, runner) -> None:
-        head = unwrap(runner.model).head
+        head = class_head(unwrap(runner.model))
         # the loops of this run alone: asking the runner for another one would build its data set
         loops = dict(
             training=runner._train_loop, validation=runner._val_loop, test=runner._test_loop
@@ -75,10 +77,17 @@ class ClassCountHook(Hook):
                 for n, c in seen.items()
             }
             raise InputError(
-                "Training and validation set have different class folders: "
+                "Training and validation set have different classes, or another order of them: "
                 + "; ".join(f"only in {name}: {', '.join(c[:5])}" for name, c in only.items() if c)
                 + ". Make them agree."
             )
+
+
+def class_head(model: nn.Module) -> nn.Module:
+    """The part of a classifier, detector or segmenter that has the ``num_classes``."""
+    if hasattr(model, "roi_head"):
+        return model.roi_head.bbox_head
+    return model.decode_head if hasattr(model, "decode_head") else model.head
 
 
 @HOOKS.register_module()

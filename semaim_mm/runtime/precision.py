@@ -1,4 +1,4 @@
-"""Numeric precision by one key: 'auto', 'fp32', 'bf16' or 'fp16'."""
+"""Numeric precision by one key: 'auto', 'auto-fp16', 'fp32', 'bf16' or 'fp16'."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from torch import nn
 
 from semaim_mm.errors import InputError
 
-CHOICES = ("auto", "fp32", "bf16", "fp16")
+CHOICES = ("auto", "auto-fp16", "fp32", "bf16", "fp16")
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -28,13 +28,14 @@ class BFloat16OptimWrapper(OptimWrapper):
 def resolve_precision(choice: str, device: str) -> str:
     """A config's choice and a device type -> 'fp32', 'bf16' or 'fp16'.
 
-    ``auto`` is bf16 on accelerators and fp32 on the CPU. Raises InputError for what the device
-    can't do.
+    ``auto`` is bf16 on accelerators and fp32 on the CPU, ``auto-fp16`` fp16 and fp32. Raises
+    InputError for what the device can't do.
     """
     if choice not in CHOICES:
         raise InputError(f"precision={choice!r} is none of {', '.join(CHOICES)}; choose one.")
-    if choice == "auto":
-        return "fp32" if device == "cpu" else "bf16"
+    if choice.startswith("auto"):
+        on_accelerator = "fp16" if choice == "auto-fp16" else "bf16"
+        return "fp32" if device == "cpu" else on_accelerator
     if choice == "fp16" and device == "cpu":
         raise InputError(
             "precision='fp16' needs an accelerator, and this process runs on the CPU; choose "

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from semaim_mm.interop.checkpoint_file import read_file, sha256_of
 from semaim_mm.runtime.hooks import unwrap
@@ -34,6 +34,13 @@ def checkpoint_record(path: str | Path) -> dict:
     )
 
 
+def _length(runner: Runner) -> dict[str, int | None]:
+    """How long a run is, in epochs or, where it counts updates, in iterations."""
+    if isinstance(runner.train_loop, IterBasedTrainLoop):
+        return dict(max_epochs=None, max_iters=runner.max_iters)
+    return dict(max_epochs=runner.max_epochs, max_iters=None)
+
+
 @HOOKS.register_module()
 class RecordHook(Hook):
     """Writes ``training``, ``model`` and ``started_from`` into every checkpoint's meta."""
@@ -59,7 +66,7 @@ class RecordHook(Hook):
             lr=None if plan is None else plan.lr,
             world_size=runner.world_size,
             precision=runner.precision,
-            max_epochs=runner.max_epochs,
+            **_length(runner),
         )
         checkpoint["meta"]["model"] = plain(
             dict(

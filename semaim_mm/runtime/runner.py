@@ -6,7 +6,6 @@ nothing that a checkpoint holds.
 
 import copy
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from mmengine.device import get_device
@@ -15,6 +14,7 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
+from torch import nn
 from torch.utils.data import DataLoader
 
 from semaim_mm.errors import InputError
@@ -25,8 +25,7 @@ from semaim_mm.interop.checkpoint_file import read_file, state_dict_of
 from semaim_mm.runtime.batch import BatchPlan, plan_batch
 from semaim_mm.runtime.hooks import unwrap
 from semaim_mm.runtime.precision import resolve_precision, wrapper_options
-
-ROBUSTNESS_SETS = ("imagenet-v2", "imagenet-a", "imagenet-r", "imagenet-sketch")
+from semaim_mm.runtime.spread import spread_keys
 
 
 @RUNNERS.register_module()
@@ -37,14 +36,12 @@ class TransferRunner(Runner):
         accumulate: False refuses a total_batch that would need accumulated steps.
         total_batch: images in an update over all processes; gradients are accumulated to it.
         base_lr: learning rate for 256 images; the optimiser gets base_lr x total_batch / 256.
-        precision: 'auto', 'fp32', 'bf16' or 'fp16'.
-        data_root: folder of every ImageFolder that names none itself.
-        num_classes: of the classification head and of its batch augmentations.
+        precision: 'auto', 'auto-fp16', 'fp32', 'bf16' or 'fp16'.
         unreadable_budget: how many training images that can't be decoded are skipped and counted
             before the run stops; 0 stops at the first.
-        test_set: 'imagenet-v2', 'imagenet-a', 'imagenet-r' or 'imagenet-sketch': test on that
-            folder beside ``data_root``, only the classes it has counted.
+        tta_model: wrapper that averages the views of an augmented test pipeline; evaluation only.
         tensorboard: True writes TensorBoard files beside the JSON lines.
+        Those that spread.py writes where data sets, heads and evaluators read them.
     """
 
     batch_plan: BatchPlan | None = None
@@ -66,6 +63,11 @@ class TransferRunner(Runner):
                 dict(type="TensorboardVisBackend"),
             ]
         return super().from_cfg(cfg)
+
+    def build_model(self, model: Any) -> nn.Module:
+        if isinstance(model, dict) and self.cfg.get("augmented_test"):
+            model = dict(self.cfg["tta_model"], module=model)
+        return super().build_model(model)
 
     def build_train_loop(self, loop: Any) -> Any:
         loader = self._train_dataloader
@@ -180,49 +182,6 @@ class TransferRunner(Runner):
         self._has_loaded = True
         self.logger.info(f"Loaded {len(state)} weights from {filename}")
         return checkpoint
-
-
-def spread_keys(cfg: Any) -> None:
-    """Write the top-level keys above where data sets, model and hooks read them."""
-    root, classes = cfg.get("data_root"), cfg.get("num_classes")
-    if cfg.get("test_set") is not None:
-        _use_test_set(cfg, cfg["test_set"])
-    loaders = [cfg.get(f"{split}_dataloader") for split in ("train", "val", "test")]
-    loaders += [
-        (cfg.get(part) or {}).get(key)
-        for part in ("val_cfg", "test_cfg")
-        for key in ("bank_dataloader", "mean_dataloader")
-    ]
-    for loader in filter(None, loaders):
-        dataset = loader["dataset"]
-        while "dataset" in dataset:
-            dataset = dataset["dataset"]
-        if root is not None and dataset["type"] == "ImageFolder":
-            dataset.setdefault("data_root", root)
-    budget = cfg.get("unreadable_budget", 0)
-    if budget and cfg.get("train_dataloader"):
-        cfg.train_dataloader.dataset.skip_unreadable = True
-        for hook in cfg.custom_hooks:
-            if hook["type"] == "SkippedImagesHook":
-                hook["budget"] = budget
-    if classes is not None:
-        cfg.model.head.num_classes = classes
-        cfg.model.data_preprocessor.num_classes = classes
-
-
-def _use_test_set(cfg: Any, name: str) -> None:
-    if name not in ROBUSTNESS_SETS:
-        raise InputError(
-            f"test_set={name!r} is none of {', '.join(ROBUSTNESS_SETS)}; choose one, or leave it "
-            "out to test on the validation set."
-        )
-    cfg.test_dataloader.dataset.update(
-        data_root=str(Path(cfg.data_root).parent / name),
-        split="",
-        known_classes="imagenet-1k",
-        skip_files=(".*", "README*", "*.txt"),
-    )
-    cfg.test_evaluator.only_present = True
 
 
 def _require_tensorboard() -> None:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
-from torch import Tensor
 
 
 @METRICS.register_module()
@@ -17,6 +17,10 @@ class SampleAccuracy(BaseMetric):
         topk: the k to report; k beyond the number of classes is left out.
         only_present: look at the scores of the classes that the data set has (its metainfo's
             ``present``) alone, e.g. the 200 of ImageNet-A.
+
+    Attributes:
+        n_evaluated: images scored.
+        outcomes: ``correct``, whether the best class was right, (N,) bool.
     """
 
     default_prefix = None
@@ -25,7 +29,8 @@ class SampleAccuracy(BaseMetric):
         super().__init__(collect_device="cpu")
         self.topk = tuple(topk)
         self.only_present = only_present
-        self.correct: Tensor | None = None
+        self.n_evaluated: int | None = None
+        self.outcomes: dict[str, np.ndarray] | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
@@ -39,5 +44,5 @@ class SampleAccuracy(BaseMetric):
 
     def compute_metrics(self, results: list[int]) -> dict[str, float]:
         rank = torch.tensor(results)
-        self.correct = rank == 0
+        self.n_evaluated, self.outcomes = len(rank), dict(correct=(rank == 0).numpy())
         return {f"top{k}": 100 * (rank < k).double().mean().item() for k in self.topk}

@@ -7,7 +7,7 @@ from conftest import write_images
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.evaluate import protocol_of
 from semaim_mm.runtime.launch import build_runner, load_config, set_resume
-from semaim_mm.runtime.runner import spread_keys
+from semaim_mm.runtime.spread import spread_keys
 
 TINY = "configs/pretrain/semaim_tiny.py"
 

@@ -178,7 +178,7 @@ def test_robustness_sets_score_only_the_classes_they_have(tmp_path):
     samples = [dict(pred_score=scores, gt_label=torch.tensor([label])) for label in (0, 1)]
     metric.process(None, samples)
     assert metric.evaluate(2)["top1"] == 50.0
-    assert metric.correct.tolist() == [False, True]
+    assert metric.outcomes["correct"].tolist() == [False, True]
 
 
 def test_numbered_folders_are_imagenets_class_numbers(tmp_path):

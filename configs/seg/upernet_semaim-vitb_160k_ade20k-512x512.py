@@ -1,0 +1,9 @@
+"""UperNet, ViT-B/16, ADE20K, 160k updates, single scale.
+
+Published: MAE 48.1 mIoU (arXiv 2111.06377) has relative position and LayerScale beside it: that is
+upernet-relpos_semaim-vitb_160k_ade20k-512x512.py. Not run here.
+    tools/dist_train.sh configs/seg/upernet_semaim-vitb_160k_ade20k-512x512.py 8 \
+        --cfg-options model.backbone.init_cfg.checkpoint=CHECKPOINT
+"""
+
+_base_ = "../_base_/upernet.py"

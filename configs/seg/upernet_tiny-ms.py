@@ -1,0 +1,27 @@
+"""UperNet of the tiny backbone, tested at three scales and flipped."""
+
+_base_ = "upernet_tiny.py"
+
+tta_model = dict(type="SegTTAModel")
+test_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            dict(type="LoadImage"),
+            dict(
+                type="TestTimeAug",
+                transforms=[
+                    [
+                        dict(type="Resize", scale=(side, side), keep_ratio=True)
+                        for side in (72, 96, 144)
+                    ],
+                    [
+                        dict(type="RandomFlip", prob=0.0, direction="horizontal"),
+                        dict(type="RandomFlip", prob=1.0, direction="horizontal"),
+                    ],
+                    [dict(type="LoadAnnotations", reduce_zero_label=True)],
+                    [dict(type="PackSegInputs")],
+                ],
+            ),
+        ],
+    ),
+)

@@ -1,0 +1,112 @@
+"""Top-level config keys, written where data sets, heads, hooks and evaluators read them.
+
+A data set's path, its classes and what to do with its faults are each said once in a config; the
+parts that need them are many and differ by library.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from semaim_mm.errors import InputError
+
+ROBUSTNESS_SETS = ("imagenet-v2", "imagenet-a", "imagenet-r", "imagenet-sketch")
+OF_DETECTION_AND_SEGMENTATION = ("CheckedCoco", "CheckedADE20K", "CheckedLabelMaps")
+
+
+def spread_keys(cfg: Any) -> None:
+    """Write these keys of a config, in place, to where they are read.
+
+    Keys:
+        data_root: folder of every data set that names none itself, and of COCO's evaluator.
+        classes: names of one's own classes, in the order of their labels; sets num_classes.
+        num_classes: of every head, and of the batch augmentations.
+        bad_annotations: 'stop' or 'drop', of the training set; evaluation always stops.
+        unreadable_budget: how many training images that can't be decoded are skipped and counted.
+        test_set: one of ROBUSTNESS_SETS: test on that folder beside ``data_root``, only the
+            classes it has counted.
+
+    Raises:
+        InputError: an unknown choice.
+    """
+    if cfg.get("test_set") is not None:
+        _use_test_set(cfg, cfg["test_set"])
+    if cfg.get("classes") is not None:
+        cfg["num_classes"] = len(cfg["classes"])
+    for split, dataset in _datasets(cfg):
+        _tell_dataset(cfg, split, dataset)
+    _tell_evaluators(cfg)
+    budget = cfg.get("unreadable_budget", 0)
+    if budget and cfg.get("train_dataloader"):
+        cfg.train_dataloader.dataset.skip_unreadable = True
+        for hook in cfg.custom_hooks:
+            if hook["type"] == "SkippedImagesHook":
+                hook["budget"] = budget
+    if cfg.get("num_classes") is not None:
+        for head in heads_of(cfg["model"]):
+            head["num_classes"] = cfg["num_classes"]
+
+
+def heads_of(model: Any) -> Iterator[Any]:
+    """A model's config -> the parts of it that have a num_classes."""
+    roi = model.get("roi_head") or {}
+    places = [(model, "head"), (model, "decode_head"), (model, "auxiliary_head")]
+    places += [(roi, "bbox_head"), (roi, "mask_head")]
+    yield from (holder[name] for holder, name in places if holder.get(name) is not None)
+    preprocessor = model.get("data_preprocessor") or {}
+    if preprocessor.get("num_classes") is not None:
+        yield preprocessor
+
+
+def _datasets(cfg: Any) -> Iterator[tuple[str, Any]]:
+    """-> (split, the innermost data set) of every loader."""
+    loaders = [(split, cfg.get(f"{split}_dataloader")) for split in ("train", "val", "test")]
+    loaders += [
+        ("bank", (cfg.get(part) or {}).get(key))
+        for part in ("val_cfg", "test_cfg")
+        for key in ("bank_dataloader", "mean_dataloader")
+    ]
+    for split, loader in loaders:
+        if loader:
+            yield split, innermost(loader["dataset"])
+
+
+def innermost(dataset: Any) -> Any:
+    """A data set's config -> the one inside all wrappers."""
+    while "dataset" in dataset:
+        dataset = dataset["dataset"]
+    return dataset
+
+
+def _tell_dataset(cfg: Any, split: str, dataset: Any) -> None:
+    dense = dataset["type"] in OF_DETECTION_AND_SEGMENTATION
+    if cfg.get("data_root") is not None and (dense or dataset["type"] == "ImageFolder"):
+        dataset.setdefault("data_root", cfg["data_root"])
+    if dense and cfg.get("classes") is not None:
+        dataset.setdefault("metainfo", dict(classes=tuple(cfg["classes"])))
+    if dense and split == "train" and cfg.get("bad_annotations") is not None:
+        dataset.setdefault("faults", cfg["bad_annotations"])
+
+
+def _tell_evaluators(cfg: Any) -> None:
+    for split in ("val", "test"):
+        evaluator, loader = cfg.get(f"{split}_evaluator"), cfg.get(f"{split}_dataloader")
+        if evaluator and loader and evaluator.get("type") == "SampleCoco":
+            dataset = innermost(loader["dataset"])
+            path = Path(dataset.get("data_root") or "", dataset["ann_file"])
+            evaluator.setdefault("ann_file", str(path))
+
+
+def _use_test_set(cfg: Any, name: str) -> None:
+    if name not in ROBUSTNESS_SETS:
+        raise InputError(
+            f"test_set={name!r} is none of {', '.join(ROBUSTNESS_SETS)}; choose one, or leave it "
+            "out to test on the validation set."
+        )
+    cfg.test_dataloader.dataset.update(
+        data_root=str(Path(cfg.data_root).parent / name),
+        split="",
+        known_classes="imagenet-1k",
+        skip_files=(".*", "README*", "*.txt"),
+    )
+    cfg.test_evaluator.only_present = True

@@ -1,0 +1,96 @@
+"""Every full-size detection and segmentation leaf at full width: an update and an evaluation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from dense_data import write_ade, write_coco
+from leaf_facts import full_size_leaves
+from mmdet.datasets import CocoDataset
+
+from semaim_mm.runtime.evaluate import evaluate
+from semaim_mm.runtime.launch import build_runner, load_config
+from semaim_mm.vit import SemAIMViT
+
+pytestmark = pytest.mark.slow
+# the multi-scale leaf trains nothing of its own
+TRAINED = [name for name in full_size_leaves("det", "seg") if not name.endswith("-ms.py")]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """COCO and ADE20K in their published layouts, two images a split, none of them square."""
+    root = tmp_path_factory.mktemp("data")
+    names = CocoDataset.METAINFO["classes"]
+    write_coco(root / "coco", names, ("train2017", "val2017"), size=(320, 240))
+    write_ade(root / "ade" / "ADEChallengeData2016", classes=150, size=(320, 256))
+    return root
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """Random ViT-B/16 and ViT-L/16 in files as pretraining writes them."""
+    folder = tmp_path_factory.mktemp("weights")
+    for arch in ("base", "large"):
+        state = SemAIMViT(arch=arch).state_dict()
+        torch.save({f"backbone.{key}": value for key, value in state.items()}, folder / arch)
+    return folder
+
+
+def options_for(name: str, data, checkpoints) -> dict:
+    """Overrides that shrink the data and the run, never the model or the pipeline."""
+    folder = "coco" if "/det/" in name else "ade/ADEChallengeData2016"
+    arch = "large" if "vitl" in name else "base"
+    found = {
+        "data_root": str(data / folder),
+        "total_batch": 2 if "/seg/" in name else 1,
+        "train_cfg.max_iters": 1,
+        "train_cfg.val_interval": 1,
+        "default_hooks.checkpoint.interval": 100,  # gigabytes that nobody reads
+        "default_hooks.checkpoint.save_last": False,
+        "model.backbone.init_cfg.checkpoint": str(checkpoints / arch),
+        # 4,096 tokens see each other: without it, more memory than two-core machines have
+        "model.backbone.with_cp": True,
+    }
+    for split in ("train", "val", "test"):
+        loader = f"{split}_dataloader"
+        found |= {f"{loader}.num_workers": 0, f"{loader}.persistent_workers": False}
+    found["train_dataloader.batch_size"] = found["total_batch"]
+    return found
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_leaf_makes_an_update_and_an_evaluation(name, data, checkpoints, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    cfg = load_config(name, options_for(name, data, checkpoints), str(tmp_path))
+    # a run of one update has no room for a warm-up
+    cfg.param_scheduler = [dict(cfg.param_scheduler[-1], begin=0)]
+    runner = build_runner(cfg)
+    before = runner.model.state_dict()["backbone.layers.0.attn.qkv.weight"].clone()
+    model = runner.train()
+    losses = runner.message_hub.get_scalar("train/loss").data[0]
+    assert len(losses) == 1 and np.isfinite(losses).all()
+    assert all(p.isfinite().all() for p in model.parameters())
+    frozen = cfg.model.backbone.get("frozen_stages", -1) > 0
+    after = model.state_dict()["backbone.layers.0.attn.qkv.weight"]
+    assert torch.equal(before, after) == frozen
+    metric = "bbox_mAP" if "/det/" in name else "mIoU"
+    assert 0 <= runner.message_hub.get_scalar(f"val/{metric}").current() <= 100
+
+
+def test_the_multi_scale_leaf_evaluates(data, checkpoints, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    name = "configs/seg/upernet_semaim-vitb_160k_ade20k-512x512-ms.py"
+    options = options_for(name, data, checkpoints)
+    pipeline = load_config(name).test_dataloader.dataset.pipeline
+    assert [step["scale"][1] for step in pipeline[1].transforms[0]] == [
+        256,
+        384,
+        512,
+        640,
+        768,
+        896,
+    ]
+    result = evaluate(name, "random", str(tmp_path), options)
+    assert result["n_evaluated"] == 2 and 0 <= result["metrics"]["mIoU"]["value"] <= 100
