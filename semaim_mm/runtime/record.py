@@ -41,6 +41,11 @@ def _length(runner: Runner) -> dict[str, int | None]:
     return dict(max_epochs=runner.max_epochs, max_iters=None)
 
 
+def _dropped(runner: Runner) -> dict[str, int]:
+    """-> faulty images and annotations that the training set was told to leave out, by kind."""
+    return dict(getattr(runner.train_loop.dataloader.dataset, "dropped", None) or {})
+
+
 @HOOKS.register_module()
 class RecordHook(Hook):
     """Writes ``training``, ``model`` and ``started_from`` into every checkpoint's meta."""
@@ -67,6 +72,7 @@ class RecordHook(Hook):
             world_size=runner.world_size,
             precision=runner.precision,
             **_length(runner),
+            dropped=_dropped(runner),
         )
         checkpoint["meta"]["model"] = plain(
             dict(

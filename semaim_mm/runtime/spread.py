@@ -27,10 +27,15 @@ def spread_keys(cfg: Any) -> None:
             classes it has counted.
 
     Raises:
-        InputError: an unknown choice.
+        InputError: an unknown choice, classes that are no list.
     """
     if cfg.get("test_set") is not None:
         _use_test_set(cfg, cfg["test_set"])
+    if isinstance(cfg.get("classes"), str):
+        raise InputError(
+            f"classes={cfg['classes']!r} is one string; give a list of names, "
+            "--cfg-options \"classes=['cat','dog']\"."
+        )
     if cfg.get("classes") is not None:
         cfg["num_classes"] = len(cfg["classes"])
     for split, dataset in _datasets(cfg):

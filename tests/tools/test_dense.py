@@ -187,3 +187,10 @@ def test_faulty_boxes_stop_or_are_dropped_as_the_config_says(tmp_path, pretraine
     dropping = options(root, pretrained, bad_annotations="drop")
     runner = train(DET, tmp_path / "b", dropping)
     assert sum(runner.train_dataloader.dataset.dataset.dropped.values()) == 1
+    saved = torch.load(tmp_path / "b" / "iter_2.pth", weights_only=False)["meta"]["training"]
+    assert saved["dropped"] == runner.train_dataloader.dataset.dataset.dropped
+
+
+def test_classes_in_one_string_are_refused(coco, tmp_path):
+    with pytest.raises(InputError, match="give a list of names"):
+        train(DET, tmp_path, options(coco, classes="dog", **SCRATCH))
