@@ -1,0 +1,162 @@
+"""What a suite compares: methods x tasks x seeds, read from a short config or the command line."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from mmengine.config import Config
+
+from semaim_mm.errors import InputError
+from semaim_mm.interop.backbone_file import read_backbone
+
+# the common case: tasks of a full-size checkpoint by name
+STANDARD = {
+    "knn": "configs/cls/knn_vit{size}.py",
+    "linear": "configs/cls/linear_vit{size}.py",
+    "finetune": "configs/cls/finetune_vit{size}.py",
+    "coco": "configs/det/mask-rcnn_semaim-vit{size}_vitdet-100ep_coco.py",
+    "ade20k": "configs/seg/upernet_semaim-vit{size}_160k_ade20k-512x512.py",
+}
+KEYS = ("name", "methods", "tasks", "seeds", "comparisons", "out", "gpus")
+METHOD_KEYS = ("config", "checkpoint", "tasks", "seeds", "options")
+
+
+class Method(NamedTuple):
+    """Where a method's weights come from.
+
+    Args:
+        config: a pretraining leaf; a stage makes the weights.
+        checkpoint: a file of any family, 'random', or None where the task takes no weights.
+        tasks: {task: leaf} in place of the suite's own leaf; with ``config`` and ``checkpoint``
+            both unset these are the only tasks, e.g. raw pixels.
+        options: overrides of the pretraining leaf.
+        seeds: the seeds of this method alone; raw pixels have one.
+    """
+
+    config: str | None = None
+    checkpoint: str | None = None
+    tasks: Mapping[str, str] = MappingProxyType({})
+    options: Mapping[str, Any] = MappingProxyType({})
+    seeds: tuple[int, ...] | None = None
+
+    @property
+    def own_tasks_alone(self) -> bool:
+        """Whether the method has no weights to judge, only leaves of its own."""
+        return bool(self.tasks) and not self.config and not self.checkpoint
+
+
+class Task(NamedTuple):
+    """A leaf that judges weights, and overrides of it."""
+
+    config: str
+    options: Mapping[str, Any] = MappingProxyType({})
+
+
+class Spec(NamedTuple):
+    """A suite. ``comparisons`` are pairs of methods, declared before anything is run."""
+
+    name: str
+    methods: dict[str, Method]
+    tasks: dict[str, Task]
+    seeds: tuple[int, ...] = (0,)
+    comparisons: tuple[tuple[str, str], ...] = ()
+    out: Path = Path("work_dirs/suites")
+    gpus: int = 0
+
+    @property
+    def folder(self) -> Path:
+        return self.out / self.name
+
+
+def read_spec(path: str) -> Spec:
+    """A config file -> the suite it describes.
+
+    Raises:
+        InputError: no such file, an unknown or missing key, a leaf that is not there, a comparison
+            of a method that the suite lacks.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"There is no suite at {path}; those shipped are in configs/suites/.")
+    found = Config.fromfile(path).to_dict()
+    unknown = [key for key in found if key not in KEYS]
+    if unknown:
+        raise InputError(f"{path} has unknown keys {unknown}; a suite has {', '.join(KEYS)}.")
+    for key in ("methods", "tasks"):
+        if not found.get(key):
+            raise InputError(f"{path} names no {key}; a suite is methods x tasks x seeds.")
+    methods = {name: _method(path, name, dict(given)) for name, given in found["methods"].items()}
+    tasks = {
+        name: Task(given) if isinstance(given, str) else Task(**given)
+        for name, given in found["tasks"].items()
+    }
+    spec = Spec(
+        name=found.get("name", Path(path).stem),
+        methods=methods,
+        tasks=tasks,
+        seeds=tuple(found.get("seeds", (0,))),
+        comparisons=tuple(tuple(pair) for pair in found.get("comparisons", ())),
+        out=Path(found.get("out", "work_dirs/suites")),
+        gpus=found.get("gpus", 0),
+    )
+    check_spec(spec, path)
+    return spec
+
+
+def spec_of_checkpoint(path: str, tasks: list[str]) -> Spec:
+    """A full-size checkpoint of any family and names of STANDARD -> the suite that judges it."""
+    unknown = [task for task in tasks if task not in STANDARD]
+    if unknown:
+        raise InputError(
+            f"--tasks {','.join(unknown)} is none of {', '.join(STANDARD)}; choose among them, or "
+            "write a suite."
+        )
+    width = read_backbone(path).state["patch_embed.projection.weight"].shape[0]
+    sizes = {768: "b", 1024: "l"}
+    if width not in sizes:
+        raise InputError(
+            f"{path} has a width of {width}; --tasks knows ViT-B (768) and ViT-L (1024). Write a "
+            "suite with leaves of that size."
+        )
+    leaves = {task: Task(STANDARD[task].format(size=sizes[width])) for task in tasks}
+    name = Path(path).stem
+    return Spec(name=name, methods={name: Method(checkpoint=path)}, tasks=leaves)
+
+
+def check_spec(spec: Spec, path: str) -> None:
+    """Raise InputError for leaves and methods that are named but not there."""
+    leaves = [task.config for task in spec.tasks.values()]
+    for method in spec.methods.values():
+        leaves += [*method.tasks.values(), *([method.config] if method.config else [])]
+    absent = [leaf for leaf in leaves if not Path(leaf).is_file()]
+    if absent:
+        raise InputError(f"{path} names {', '.join(absent)}, which is not there.")
+    for pair in spec.comparisons:
+        strangers = [name for name in pair if name not in spec.methods]
+        if strangers or len(pair) != 2:
+            raise InputError(
+                f"{path} compares {' with '.join(pair)}; name two of {', '.join(spec.methods)}."
+            )
+    for name, method in spec.methods.items():
+        strangers = [task for task in method.tasks if task not in spec.tasks]
+        if strangers:
+            raise InputError(
+                f"{path}: method {name} has its own leaf for {', '.join(strangers)}, which is no "
+                f"task of the suite; its tasks are {', '.join(spec.tasks)}."
+            )
+
+
+def _method(path: str, name: str, given: dict) -> Method:
+    unknown = [key for key in given if key not in METHOD_KEYS]
+    if unknown:
+        raise InputError(
+            f"{path}: method {name} has unknown keys {unknown}; it may have "
+            f"{', '.join(METHOD_KEYS)}."
+        )
+    method = Method(**given)
+    if method.config and method.checkpoint:
+        raise InputError(
+            f"{path}: method {name} has a config to pretrain by and a checkpoint; keep one."
+        )
+    seeds = None if method.seeds is None else tuple(method.seeds)
+    return method._replace(seeds=seeds)

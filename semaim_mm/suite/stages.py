@@ -1,0 +1,113 @@
+"""What has to run for a suite: a stage a process, in an order in which each finds its input."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from semaim_mm.runtime.launch import load_config
+from semaim_mm.suite.spec import Method, Spec, Task
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+
+
+class Stage(NamedTuple):
+    """One process: a pretraining, a training on a task, or a test.
+
+    ``needs`` is the stage whose checkpoint it starts from; ``checkpoint`` a file that is given, or
+    'random'. Both None: it takes no weights.
+    """
+
+    name: str
+    kind: str
+    method: str
+    task: str
+    seed: int
+    config: str
+    options: dict[str, Any]
+    folder: Path
+    needs: str | None = None
+    checkpoint: str | None = None
+    gpus: int = 0
+
+
+def plan(spec: Spec) -> list[Stage]:
+    """A suite -> its stages, every one after what it needs."""
+    stages = []
+    for name, method in spec.methods.items():
+        for seed in method.seeds or spec.seeds:
+            start = None
+            if method.config:
+                start = _stage(spec, "pretrain", name, "pretrain", seed, method)
+                stages.append(start)
+            for task, leaf in spec.tasks.items():
+                if method.own_tasks_alone and task not in method.tasks:
+                    continue
+                leaf = leaf._replace(config=method.tasks.get(task, leaf.config))
+                stages += _task_stages(spec, name, method, task, leaf, seed, start)
+    return stages
+
+
+def _stage(spec: Spec, kind: str, name: str, task: str, seed: int, leaf: Method | Task) -> Stage:
+    path = [name, f"seed{seed}", task] + ([kind] if kind != "pretrain" else [])
+    return Stage(
+        name="/".join(path),
+        kind=kind,
+        method=name,
+        task=task,
+        seed=seed,
+        config=leaf.config,
+        options={"randomness.seed": seed, **leaf.options},
+        folder=spec.folder.joinpath(*path),
+        gpus=spec.gpus,
+    )
+
+
+def _task_stages(
+    spec: Spec, name: str, method: Method, task: str, leaf: Task, seed: int, start: Stage | None
+) -> list[Stage]:
+    given = dict(needs=start.name) if start else dict(checkpoint=method.checkpoint)
+    test = _stage(spec, "test", name, task, seed, leaf)
+    if load_config(leaf.config).get("train_cfg") is None:
+        return [test._replace(**given)]
+    train = _stage(spec, "train", name, task, seed, leaf)._replace(**given)
+    return [train, test._replace(needs=train.name)]
+
+
+def command_of(stage: Stage, checkpoint: str | None) -> list[str]:
+    """A stage and the weights it starts from -> the command that runs it."""
+    options = dict(stage.options)
+    arguments = [stage.config]
+    if stage.kind == "test":
+        arguments += [checkpoint] if checkpoint else []
+    elif stage.kind == "train":
+        start = "model.backbone.init_cfg"
+        if checkpoint == "random":
+            options[start] = None
+        else:
+            options[f"{start}.checkpoint"] = checkpoint
+    tool = "test" if stage.kind == "test" else "train"
+    if stage.gpus > 1:
+        head = [str(TOOLS / f"dist_{tool}.sh"), *arguments, str(stage.gpus)]
+    else:
+        head = [sys.executable, str(TOOLS / f"{tool}.py"), *arguments]
+    how = ["--method", stage.method] if stage.kind == "test" else ["--resume", "auto"]
+    flat = [f"{key}={value}" for key, value in options.items()]
+    return [*head, "--work-dir", str(stage.folder), *how, "--cfg-options", *flat]
+
+
+def shell_line(command: list[str]) -> str:
+    """A command -> a line that a shell takes."""
+    return shlex.join(command)
+
+
+def output_of(stage: Stage) -> Path:
+    """The file that a stage leaves: its last checkpoint, or its result."""
+    if stage.kind == "test":
+        return stage.folder / "result.json"
+    pointer = stage.folder / "last_checkpoint"
+    if pointer.is_file():
+        return Path(pointer.read_text().strip())
+    loop = load_config(stage.config, stage.options).train_cfg
+    last = loop.get("max_iters") or loop["max_epochs"]
+    return stage.folder / f"{'iter' if 'max_iters' in loop else 'epoch'}_{last}.pth"

@@ -1,0 +1,88 @@
+"""What is done: a stage counts as finished by what went in and came out, never by a file's name.
+
+``stage.json`` beside a stage's output holds its key, a hash of the resolved config, the SHA-256 of
+the checkpoint that it started from and that of the data's manifest, and the SHA-256 of its output.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from semaim_mm.interop.checkpoint_file import sha256_of
+from semaim_mm.report.provenance import config_hash
+from semaim_mm.report.result import canonical, replacing, sha256_text
+from semaim_mm.runtime.launch import load_config
+from semaim_mm.runtime.spread import innermost
+from semaim_mm.suite.stages import Stage, output_of
+
+FILE_NAME = "stage.json"
+
+
+def key_of(stage: Stage, checkpoint: str | None) -> str:
+    """A stage and its input, a file, 'random' or None -> the hash that its record must have."""
+    cfg = load_config(stage.config, stage.options)
+    loaders = (cfg.get(f"{split}_dataloader") for split in ("train", "val", "test"))
+    manifests = {
+        manifest_of(innermost(loader["dataset"]).get("data_root") or cfg.get("data_root"))
+        for loader in loaders
+        if loader
+    }
+    weights = checkpoint
+    if checkpoint not in (None, "random"):
+        weights = sha256_of(checkpoint)
+    content = dict(
+        kind=stage.kind,
+        config=config_hash(cfg),
+        checkpoint=weights,
+        data=sorted(filter(None, manifests)),
+    )
+    return sha256_text(canonical(content))
+
+
+def manifest_of(data_root: str | None) -> str | None:
+    """A data folder -> the SHA-256 of its manifest, in it or one above; None without one."""
+    root = Path(data_root or "")
+    found = (place / "manifest.json" for place in (root, root.parent))
+    return next((sha256_of(path) for path in found if path.is_file()), None)
+
+
+def read_state(stage: Stage) -> dict[str, Any] | None:
+    """-> a stage's record, None where there is none that can be read."""
+    try:
+        return json.loads((stage.folder / FILE_NAME).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def write_state(stage: Stage, **record: Any) -> None:
+    """Write a stage's record; it is never seen half-written."""
+    stage.folder.mkdir(parents=True, exist_ok=True)
+    with replacing(stage.folder / FILE_NAME) as temporary:
+        temporary.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+
+
+def is_finished(stage: Stage, key: str) -> bool:
+    """Whether a stage ran to its end with this key, and its output is still what it wrote."""
+    record = read_state(stage)
+    if not record or record.get("status") != "complete" or record.get("key") != key:
+        return False
+    output = output_of(stage)
+    return output.is_file() and sha256_of(output) == record["output_sha256"]
+
+
+def clear_if_stale(stage: Stage, key: str) -> Path | None:
+    """Move aside what another config, checkpoint or data set left in a stage's folder.
+
+    -> where it went; None where there was nothing, or only an unfinished run of this very key.
+    """
+    if not stage.folder.is_dir():
+        return None
+    record = read_state(stage)
+    if record is not None and record.get("key") == key:
+        return None
+    number = 1
+    while (aside := stage.folder.with_name(f"{stage.folder.name}.stale{number}")).exists():
+        number += 1
+    shutil.move(stage.folder, aside)
+    return aside

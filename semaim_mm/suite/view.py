@@ -1,0 +1,131 @@
+"""A suite for people: the plan with what it costs, and what came out."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from semaim_mm.report.result import read_result
+from semaim_mm.runtime.launch import load_config
+from semaim_mm.suite.execute import Outcome, input_of
+from semaim_mm.suite.spec import Spec
+from semaim_mm.suite.stages import Stage, command_of, output_of, shell_line
+from semaim_mm.suite.state import is_finished, key_of, read_state
+
+# the figure of a task that a table of tasks shows
+HEADLINES = ("top1", "bbox_mAP", "mIoU")
+
+
+def plan_table(stages: Sequence[Stage]) -> Table:
+    """-> stages with their length, state, and the time that their like has taken here."""
+    view = Table(title="Plan")
+    for column in ("stage", "leaf", "length", "state", "expected"):
+        view.add_column(column, no_wrap=True)
+    known = _measured(stages)
+    total, unknown = 0.0, 0
+    for stage in stages:
+        state = state_of(stage, stages)
+        seconds = known.get((stage.config, stage.kind))
+        expected = "" if state == "finished" else "not known" if seconds is None else _time(seconds)
+        if state != "finished":
+            total, unknown = total + (seconds or 0), unknown + (seconds is None)
+        view.add_row(
+            stage.name, stage.config.removeprefix("configs/"), length_of(stage), state, expected
+        )
+    rest = f", {unknown} stage(s) of a kind not run here yet" if unknown else ""
+    view.caption = f"expected: {_time(total)}{rest}"
+    return view
+
+
+def state_of(stage: Stage, stages: Sequence[Stage]) -> str:
+    """-> 'finished', 'to run', or 'after' the stage that has to run before it."""
+    checkpoint = input_of(stage, stages)
+    if stage.needs is not None:
+        before = next(other for other in stages if other.name == stage.needs)
+        if state_of(before, stages) != "finished":
+            return f"after {stage.needs}"
+    return "finished" if is_finished(stage, key_of(stage, checkpoint)) else "to run"
+
+
+def length_of(stage: Stage) -> str:
+    """-> how long a stage trains, as its config says."""
+    cfg = load_config(stage.config, stage.options)
+    loop = cfg.get("train_cfg")
+    if stage.kind == "test" or loop is None:
+        return "one pass"
+    if "max_iters" in loop:
+        return f"{loop.max_iters} updates of {cfg.total_batch}"
+    return f"{loop.max_epochs} epochs, batch {cfg.total_batch}"
+
+
+def commands(stages: Sequence[Stage]) -> list[str]:
+    """-> one shell line a stage, in an order in which they can be run."""
+    return [shell_line(command_of(stage, input_of(stage, stages))) for stage in stages]
+
+
+def results_table(spec: Spec, outcomes: Sequence[Outcome]) -> Table:
+    """-> methods x tasks: the headline figure of every seed; a failed one with its log."""
+    view = Table(title=f"{spec.name}: {_headline_note(outcomes)}")
+    view.add_column("method")
+    for task in spec.tasks:
+        view.add_column(task, justify="right")
+    for method in spec.methods:
+        cells = []
+        for task in spec.tasks:
+            mine = [o for o in outcomes if (o.stage.method, o.stage.task) == (method, task)]
+            mine += [o for o in outcomes if o.stage.method == method and o.stage.kind == "pretrain"]
+            cells.append(_cell(mine))
+        view.add_row(method, *cells)
+    return view
+
+
+def _cell(outcomes: Sequence[Outcome]) -> str:
+    failed = [o for o in outcomes if o.status == "failed"]
+    if failed:
+        return "\n".join(f"failed: {o.log}" for o in failed)
+    tests = [o for o in outcomes if o.stage.kind == "test"]
+    values = [f"{headline(output_of(o.stage))[1]:.1f}" for o in tests if o.status != "waits"]
+    return " ".join(values) or "-"
+
+
+def headline(result: Path) -> tuple[str, float]:
+    """A result file -> the name and value of its task's main figure."""
+    metrics = read_result(result)["metrics"]
+    name = next((name for name in HEADLINES if name in metrics), next(iter(metrics)))
+    return name, metrics[name]["value"]
+
+
+def _headline_note(outcomes: Sequence[Outcome]) -> str:
+    done = [
+        o
+        for o in outcomes
+        if o.stage.kind == "test" and o.status in ("complete", "finished before")
+    ]
+    names = {o.stage.task: headline(output_of(o.stage))[0] for o in done}
+    return ", ".join(f"{task} {name}" for task, name in names.items()) + ", in percent"
+
+
+def _measured(stages: Sequence[Stage]) -> dict[tuple[str, str], float]:
+    """-> seconds that a stage of the same leaf and kind has taken in this suite."""
+    found: dict[tuple[str, str], float] = {}
+    for stage in stages:
+        record: dict[str, Any] | None = read_state(stage)
+        if record and record.get("status") == "complete":
+            found[stage.config, stage.kind] = record["seconds"]
+    return found
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
+
+
+def summary(spec: Spec, outcomes: Sequence[Outcome]) -> str:
+    """The outcomes as JSON, for tools that come after."""
+    rows = [
+        dict(stage=o.stage.name, status=o.status, seconds=o.seconds, log=o.log and str(o.log))
+        for o in outcomes
+    ]
+    return json.dumps(dict(suite=spec.name, stages=rows), indent=1) + "\n"

@@ -1,0 +1,244 @@
+"""A suite runs what is missing, knows what is finished by content, and goes on after a failure."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from semaim_mm.errors import InputError
+from semaim_mm.report.result import sha256_text
+from semaim_mm.suite import execute
+from semaim_mm.suite.execute import alone_in, input_of, run_logged, run_stages
+from semaim_mm.suite.spec import Spec, Task, read_spec, spec_of_checkpoint
+from semaim_mm.suite.stages import command_of, output_of, plan
+from semaim_mm.suite.state import read_state
+from semaim_mm.suite.view import state_of
+
+SPEC = """
+methods = dict(
+    semantic=dict(config="configs/pretrain/semaim_tiny.py"),
+    random=dict(checkpoint="random"),
+    pixels=dict(tasks=dict(knn="configs/cls/knn_tiny_pixels.py"), seeds=[0]),
+)
+tasks = dict(knn="configs/cls/knn_tiny.py", ade20k="configs/seg/upernet_tiny.py")
+seeds = [0, 1]
+comparisons = [("semantic", "random")]
+"""
+
+
+def spec_in(folder: Path, text: str = SPEC) -> Spec:
+    path = folder / "toy.py"
+    path.write_text(f'{text}\nout = "{folder}/runs"\n')
+    return read_spec(str(path))
+
+
+class Machine:
+    """Stands in for the processes: writes what each stage would leave, or fails."""
+
+    def __init__(self, monkeypatch):
+        self.ran, self.fails, self.stages = [], set(), []
+        monkeypatch.setattr(execute, "run_logged", self.run)
+
+    def run(self, command: list[str], log: Path) -> int:
+        stage = next(s for s in self.stages if str(s.folder) in command)
+        self.ran.append(stage.name)
+        log.write_text("Traceback\nerror: it broke\n" if stage.name in self.fails else "fine\n")
+        if stage.name in self.fails:
+            return 2
+        output = output_of(stage)
+        output.write_text(f"{stage.name} from {command}")
+        if stage.kind != "test":
+            (stage.folder / "last_checkpoint").write_text(str(output))
+        return 0
+
+    def go(self, spec: Spec) -> dict[str, str]:
+        self.ran, self.stages = [], plan(spec)
+        lines = []
+        outcomes = run_stages(self.stages, spec.folder, lines.append)
+        self.lines = lines
+        return {o.stage.name: o.status for o in outcomes}
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    return Machine(monkeypatch)
+
+
+def test_the_plan_has_every_stage_after_what_it_needs(tmp_path):
+    stages = plan(spec_in(tmp_path))
+    names = [stage.name for stage in stages]
+    assert names == [
+        *(f"semantic/seed0/{s}" for s in ("pretrain", "knn/test", "ade20k/train", "ade20k/test")),
+        *(f"semantic/seed1/{s}" for s in ("pretrain", "knn/test", "ade20k/train", "ade20k/test")),
+        *(
+            f"random/seed{n}/{s}"
+            for n in (0, 1)
+            for s in ("knn/test", "ade20k/train", "ade20k/test")
+        ),
+        "pixels/seed0/knn/test",
+    ]
+    for stage in stages:
+        assert stage.needs is None or names.index(stage.needs) < names.index(stage.name)
+        assert stage.options["randomness.seed"] == stage.seed
+
+
+def test_commands_carry_weights_seed_and_method(tmp_path):
+    stages = plan(spec_in(tmp_path))
+    lines = {s.name: command_of(s, input_of(s, stages)) for s in stages}
+    trained = lines["semantic/seed1/ade20k/train"]
+    weights = tmp_path / "runs/toy/semantic/seed1/pretrain/epoch_1.pth"
+    assert f"model.backbone.init_cfg.checkpoint={weights}" in trained
+    assert "randomness.seed=1" in trained
+    assert "model.backbone.init_cfg=None" in lines["random/seed0/ade20k/train"]
+    test = lines["semantic/seed1/ade20k/test"]
+    assert str(tmp_path / "runs/toy/semantic/seed1/ade20k/train/iter_300.pth") in test
+    assert test[test.index("--method") + 1] == "semantic"
+    assert lines["random/seed0/knn/test"][2:4] == ["configs/cls/knn_tiny.py", "random"]
+    assert "random" not in lines["pixels/seed0/knn/test"]
+
+
+def test_what_is_finished_is_passed_over(tmp_path, machine):
+    spec = spec_in(tmp_path)
+    assert set(machine.go(spec).values()) == {"complete"} and len(machine.ran) == 15
+    assert set(machine.go(spec).values()) == {"finished before"} and machine.ran == []
+    record = read_state(plan(spec)[0])
+    assert record["status"] == "complete" and record["seconds"] >= 0
+    assert "tools/train.py" in record["command"]
+
+
+def test_a_file_that_merely_lies_there_is_not_finished(tmp_path, machine):
+    spec = spec_in(tmp_path)
+    stage = plan(spec)[0]
+    stage.folder.mkdir(parents=True)
+    (stage.folder / "epoch_1.pth").write_text("from somewhere")
+    assert machine.go(spec)[stage.name] == "complete"
+    assert (stage.folder.with_name("pretrain.stale1") / "epoch_1.pth").is_file()
+
+
+def test_a_changed_checkpoint_runs_again_with_all_that_follows(tmp_path, machine):
+    spec = spec_in(tmp_path)
+    machine.go(spec)
+    stages = plan(spec)
+    output_of(stages[0]).write_text("edited")
+    assert state_of(stages[0], stages) == "to run"
+    machine.go(spec)
+    # the same key: the run is taken up; its new output is what it was, so the rest stands
+    assert machine.ran == ["semantic/seed0/pretrain"]
+
+
+def test_a_changed_config_runs_again_and_moves_the_old_run_aside(tmp_path, machine):
+    machine.go(spec_in(tmp_path))
+    changed = SPEC.replace(
+        'ade20k="configs/seg/upernet_tiny.py"',
+        'ade20k=dict(config="configs/seg/upernet_tiny.py", options={"train_cfg.max_iters": 400})',
+    )
+    machine.go(spec_in(tmp_path, changed))
+    assert sorted(machine.ran) == sorted(
+        f"{m}/seed{n}/ade20k/{k}"
+        for m in ("semantic", "random")
+        for n in (0, 1)
+        for k in ("train", "test")
+    )
+    assert len(list(tmp_path.glob("runs/toy/*/seed*/ade20k/train.stale1"))) == 4
+
+
+def test_a_failed_stage_leaves_the_others_running(tmp_path, machine):
+    spec = spec_in(tmp_path)
+    machine.fails = {"semantic/seed0/pretrain"}
+    statuses = machine.go(spec)
+    waiting = [name for name, status in statuses.items() if status == "waits"]
+    assert waiting == [f"semantic/seed0/{s}" for s in ("knn/test", "ade20k/train", "ade20k/test")]
+    assert statuses["semantic/seed1/ade20k/test"] == "complete"
+    assert any("FAILED with code 2" in line and "error: it broke" in line for line in machine.lines)
+    machine.fails = set()
+    machine.go(spec)
+    assert machine.ran == ["semantic/seed0/pretrain", *waiting]
+
+
+def test_new_data_runs_again(tmp_path, machine, monkeypatch):
+    monkeypatch.setenv("SEMAIM_DATA", str(tmp_path / "data"))
+    (tmp_path / "data" / "sample").mkdir(parents=True)
+    manifest = tmp_path / "data" / "sample" / "manifest.json"
+    manifest.write_text(json.dumps(dict(images=1)))
+    spec = spec_in(tmp_path)
+    machine.go(spec)
+    machine.go(spec)
+    assert machine.ran == []
+    manifest.write_text(json.dumps(dict(images=2)))
+    machine.go(spec)
+    assert len(machine.ran) == 15
+
+
+def test_two_processes_do_not_run_one_suite(tmp_path):
+    refused = pytest.raises(InputError, match="Another process runs this suite")
+    with alone_in(tmp_path), refused, alone_in(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("seeds", "sedes"), r"unknown keys \['sedes'\]"),
+        (("upernet_tiny", "upernet_small"), "upernet_small.py, which is not there"),
+        (('("semantic", "random")', '("semantic", "mae")'), "compares semantic with mae"),
+        (("checkpoint=", "weights="), r"method random has unknown keys \['weights'\]"),
+        (("tasks=dict(knn", "tasks=dict(probe"), "its own leaf for probe, which is no task"),
+        (("tasks = ", "tasks = {} and "), "names no tasks"),
+    ],
+)
+def test_a_wrong_spec_stops_before_anything_runs(change, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        spec_in(tmp_path, SPEC.replace(*change))
+
+
+def test_a_checkpoint_with_tasks_is_a_suite(tmp_path):
+    import torch
+
+    from semaim_mm.vit import SemAIMViT
+
+    torch.save(SemAIMViT(arch="base").state_dict(), tmp_path / "mine.pth")
+    spec = spec_of_checkpoint(str(tmp_path / "mine.pth"), ["knn", "coco"])
+    assert spec.tasks["coco"] == Task("configs/det/mask-rcnn_semaim-vitb_vitdet-100ep_coco.py")
+    assert [stage.name for stage in plan(spec)] == [
+        "mine/seed0/knn/test",
+        "mine/seed0/coco/train",
+        "mine/seed0/coco/test",
+    ]
+    with pytest.raises(InputError, match="--tasks voc is none of"):
+        spec_of_checkpoint(str(tmp_path / "mine.pth"), ["voc"])
+
+
+def test_a_child_dies_with_the_suite(tmp_path):
+    """SIGTERM to the runner ends the process it waits for, and the log is kept."""
+    code = (
+        "import sys; from pathlib import Path; from semaim_mm.suite.execute import run_logged\n"
+        "run_logged([sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True); "
+        "time.sleep(60)'], Path(sys.argv[1]))"
+    )
+    log = tmp_path / "log.txt"
+    runner = subprocess.Popen([sys.executable, "-c", code, str(log)], stderr=subprocess.DEVNULL)
+    while not (log.is_file() and log.read_text().strip()):
+        time.sleep(0.1)
+        assert runner.poll() is None
+    child = int(log.read_text())
+    runner.send_signal(signal.SIGTERM)
+    assert runner.wait(30) != 0
+    for _ in range(50):
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("the child outlived the suite")
+
+
+def test_a_process_that_fails_gives_its_code(tmp_path):
+    assert run_logged([sys.executable, "-c", "print('x'); exit(3)"], tmp_path / "log") == 3
+    assert sha256_text((tmp_path / "log").read_text()) == sha256_text("x\n")
