@@ -77,7 +77,7 @@ class SemAIMViT(VisionTransformer):
         self.frozen_pos_embed = frozen_pos_embed
         self.rel_pos_bias = rel_pos_bias
         self.with_cp = with_cp
-        self.windows = Windows(**(windows or {})).settle(self.num_layers, self.patch_resolution)
+        self.windows = Windows.read(windows).settle(self.num_layers, self.patch_resolution)
         self._check_relative_position(num_registers)
         self._add_registers(num_registers)
         self.layers = self._build_layers(drop_path_rate, layer_cfgs or {}, kwargs)
@@ -104,7 +104,7 @@ class SemAIMViT(VisionTransformer):
         self.rel_pos_shared = None
         if self.windows.rel_pos == "shared":
             sides = {"whole": self.windows.map_size}
-            if self.windows.size:
+            if any(map(self.windows.side, range(self.num_layers))):
                 sides["window"] = (self.windows.size, self.windows.size)
             heads = self.arch_settings["num_heads"]
             self.rel_pos_shared = nn.ParameterDict(
@@ -290,6 +290,9 @@ class SemAIMViT(VisionTransformer):
         super()._freeze_stages()
         if getattr(self, "register_tokens", None) is not None:
             self.register_tokens.requires_grad = False
+        tables = getattr(self, "rel_pos_shared", None)
+        if tables is not None and self.frozen_stages >= self.num_layers:
+            tables.requires_grad_(False)
 
     def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
         """-> the layer that a parameter belongs to, and their number, for layer-wise decay."""

@@ -61,6 +61,17 @@ class Windows(NamedTuple):
         size = (size, size) if isinstance(size, int) else tuple(size)
         return self._replace(global_blocks=tuple(blocks), map_size=size)
 
+    @classmethod
+    def read(cls, given: dict | None) -> "Windows":
+        """A config's dict -> Windows. Raises InputError for a key that there is not."""
+        unknown = [key for key in given or {} if key not in cls._fields]
+        if unknown:
+            raise InputError(
+                f"SemAIMViT: windows has no {', '.join(unknown)}; its keys are "
+                f"{', '.join(cls._fields)}."
+            )
+        return cls(**(given or {}))
+
     @property
     def active(self) -> bool:
         """Whether anything here differs from plain attention."""

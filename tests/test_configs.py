@@ -15,7 +15,8 @@ from mmpretrain.registry import MODELS
 from semaim_mm.runtime import plan_batch
 
 ROOT = Path(__file__).resolve().parents[1] / "configs"
-ALL = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
+SUITES = ROOT / "suites"  # specifications of runs, read by semaim_mm/suite/spec.py
+ALL = sorted(p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*.py") if SUITES not in p.parents)
 PRETRAIN = ROOT / "pretrain"
 LEAVES = sorted(path.relative_to(PRETRAIN).as_posix() for path in PRETRAIN.rglob("semaim_*.py"))
 

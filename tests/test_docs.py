@@ -27,7 +27,7 @@ def braces(name: str) -> list[str]:
 def test_every_tool_config_and_file_that_is_named_exists(doc):
     text = (ROOT / doc).read_text()
     named = re.findall(r"(?:tools|configs|tests|docs)/[\w./{},-]*\w\.(?:py|sh|npz|png|json)", text)
-    named += re.findall(r"`((?:pretrain|cls)/[\w./{},-]+\.py)`", text)
+    named += re.findall(r"`((?:pretrain|cls|det|seg)/[\w./{},-]+\.py)`", text)
     assert named
     homes = ("", "configs/", "semaim_mm/")
     paths = [path for name in named for path in braces(name)]

@@ -67,7 +67,7 @@ def test_a_leaf_makes_an_update_and_an_evaluation(name, data, checkpoints, tmp_p
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     cfg = load_config(name, options_for(name, data, checkpoints), str(tmp_path))
     # a run of one update has no room for a warm-up
-    cfg.param_scheduler = [dict(cfg.param_scheduler[-1], begin=0)]
+    cfg.param_scheduler = [dict(type="ConstantLR", factor=1.0, by_epoch=False)]
     runner = build_runner(cfg)
     before = runner.model.state_dict()["backbone.layers.0.attn.qkv.weight"].clone()
     model = runner.train()

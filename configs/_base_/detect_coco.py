@@ -56,7 +56,8 @@ train_dataloader = dict(
                     recompute_bbox=True,
                     allow_negative_crop=True,
                 ),
-                dict(type="FilterAnnotations", min_gt_bbox_wh=(1e-2, 1e-2)),
+                # a crop without objects is a negative example
+                dict(type="FilterAnnotations", min_gt_bbox_wh=(1e-2, 1e-2), keep_empty=False),
                 dict(type="RandomFlip", prob=0.5),
                 dict(type="PackDetInputs"),
             ],

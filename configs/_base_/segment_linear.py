@@ -6,7 +6,8 @@ task = "ade20k-linear"
 
 norm_cfg = dict(type="SyncBN", requires_grad=True)
 model = dict(
-    backbone=dict(frozen_stages=12),
+    # the norm under which SemAIM's own similarity map and linear probe read the last block
+    backbone=dict(frozen_stages=12, final_norm=True),
     decode_head=dict(
         type="LinearSegHead",
         in_channels=768,

@@ -119,6 +119,7 @@ class KeyedSampler(Sampler):
     ):
         self.rank, self.world_size = get_dist_info()
         self.dataset, self.shuffle, self.epoch = dataset, shuffle, 0
+        self._first_epoch = self._skipped = 0
         self.seed = sync_random_seed() if seed is None else seed
         self.size = len(dataset) // total_batch * total_batch
         if self.size == 0:
@@ -133,11 +134,18 @@ class KeyedSampler(Sampler):
         generator.manual_seed(int(state[0]))
         count = len(self.dataset)
         order = torch.randperm(count, generator=generator) if self.shuffle else torch.arange(count)
-        for sample in order[self.rank : self.size : self.world_size].tolist():
+        mine = order[self.rank : self.size : self.world_size].tolist()
+        mine, self._skipped = mine[self._skipped :], 0
+        for sample in mine:
             yield SampleKey(self.seed, self.epoch, sample)
 
     def __len__(self) -> int:
         return self.size // self.world_size
 
     def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        self.epoch = self._first_epoch + epoch
+
+    def skip(self, number: int) -> None:
+        """Go on as if this process had drawn ``number`` samples; a resumed run calls it."""
+        self._first_epoch, self._skipped = divmod(number, len(self))
+        self.epoch = self._first_epoch

@@ -14,8 +14,9 @@ def take_subset(
     """(path, label) pairs -> those of the subset, in their own order.
 
     Args:
-        fraction: share of every class, at least one image; which ones is a function of ``seed``
-            and the class's own files, so one class does not change another's choice.
+        fraction: share of all images, the same number of every class (at least one; all of a class
+            that has fewer). Which ones is a function of ``seed`` and the class's own files, so one
+            class does not change another's choice.
         file: a text file with one image a line, as published 1 % and 10 % lists have; paths or
             bare names both do.
 
@@ -24,7 +25,7 @@ def take_subset(
     """
     if (fraction is None) == (file is None):
         raise InputError(
-            "subset needs either fraction=... (a share of every class) or file=... (a list of "
+            "subset needs either fraction=... (a share of all images) or file=... (a list of "
             "names), and not both; mend the config."
         )
     return _listed(samples, file) if fraction is None else _share(samples, fraction, seed)
@@ -36,9 +37,8 @@ def _share(samples: list, fraction: float, seed: int) -> list:
     by_class = defaultdict(list)
     for index, (_, label) in enumerate(samples):
         by_class[label].append(index)
-    chosen = []
+    chosen, count = [], max(1, round(fraction * len(samples) / len(by_class)))
     for label, members in by_class.items():
-        count = max(1, round(len(members) * fraction))
         order = np.random.default_rng([seed, label]).permutation(len(members))
         chosen += [members[i] for i in order[:count]]
     return [samples[index] for index in sorted(chosen)]

@@ -125,7 +125,13 @@ class SampleCoco(CocoMetric):
         with TemporaryDirectory(dir=self.dump_dir) as folder:
             files = self.results2json(found, os.path.join(folder, "predictions"))
             for kind in self.metrics:
-                evaluation = self._evaluate(kind, json.loads(Path(files[kind]).read_text()))
+                detections = json.loads(Path(files[kind]).read_text())
+                if kind == "segm":
+                    # with a box at hand COCO sorts a mask into small, medium, large by its area
+                    for detection in detections:
+                        del detection["bbox"]
+                    Path(files[kind]).write_text(json.dumps(detections))
+                evaluation = self._evaluate(kind, detections)
                 # COCO's mark for no object of that size is -1
                 metrics |= {
                     f"{kind}_{name}": 100 * float(evaluation.stats[index])
@@ -140,10 +146,6 @@ class SampleCoco(CocoMetric):
         return metrics
 
     def _evaluate(self, kind: str, detections: list[dict]) -> COCOeval:
-        if kind == "segm":
-            # with a box at hand COCO sorts a mask into small, medium, large by the box's area
-            for detection in detections:
-                del detection["bbox"]
         printed = io.StringIO()
         with redirect_stdout(printed):
             found = self._coco_api.loadRes(detections) if detections else _empty(self._coco_api)

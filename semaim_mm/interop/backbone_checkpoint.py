@@ -17,10 +17,11 @@ from semaim_mm.interop.patch_resample import resample_patches
 from semaim_mm.interop.refusals import describe, group_by_prefix
 from semaim_mm.interop.renaming import TABLE
 from semaim_mm.pos_embed import regrow_sincos
-from semaim_mm.rel_pos import CLS_ROWS, resize_table
+from semaim_mm.rel_pos import CLS_ROWS, resize_table, table_rows
 
 # what follows the tokens that are taken need not be in the model that takes them
 _AFTER_TOKENS = ("ln1.*", "ln2.*")
+ALWAYS_FRESH = "ln2.*"
 
 
 class Coverage(NamedTuple):
@@ -68,8 +69,8 @@ def load_backbone_weights(
     Position tables and relative-position tables of another grid are interpolated.
 
     Args:
-        new_keys: names or patterns of backbone weights that the file need not have, e.g. the
-            fresh norm of mean pooling, 'ln2.*'.
+        new_keys: names or patterns of backbone weights that the file need not have. Those that it
+            has are loaded, but for the norm after mean pooling, 'ln2.*', which starts fresh.
         resample_patch: make the patch embedding fit another patch size (14 -> 16); without it
             another size is refused.
         regrow_sincos: on another grid compute a sin-cos position table anew, in the axis order
@@ -95,8 +96,9 @@ def fill_backbone(
 ) -> Coverage:
     """Put a file's weights into a SemAIMViT; see ``load_backbone_weights``."""
     own = backbone.state_dict()
-    fresh = _fresh(own, new_keys)
     state, changed = _fit(backbone, file, how)
+    allowed = _fresh(own, new_keys)
+    fresh = {key for key in allowed if key not in state or fnmatch(key, ALWAYS_FRESH)}
     wanted = {key: state[key] for key in own if key in state and key not in fresh}
     missing = [key for key in own if key not in wanted and key not in fresh]
     if missing:
@@ -192,8 +194,10 @@ def _fit_tables(backbone: nn.Module, state: dict, grid: tuple[int, int]) -> None
     for number, layer in enumerate(backbone.layers):
         key = f"layers.{number}.attn.{TABLE}"
         if key in state and layer.attn.rel_pos_window is not None:
-            table = resize_table(state[key], grid, layer.attn.rel_pos_window)
-            state[key] = table if layer.attn.cls else table[:-CLS_ROWS]
+            table = state[key]
+            if not layer.attn.cls and len(table) == table_rows(grid):
+                table = table[:-CLS_ROWS]
+            state[key] = resize_table(table, grid, layer.attn.rel_pos_window)
 
 
 def _refuse_unused(backbone: nn.Module, file: BackboneFile, unused: Sequence[str]) -> None:

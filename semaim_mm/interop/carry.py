@@ -11,6 +11,7 @@ from typing import Any
 
 from semaim_mm.errors import InputError
 from semaim_mm.interop.backbone_file import BackboneFile, read_backbone, traits
+from semaim_mm.interop.carry_fill import carry_fill
 from semaim_mm.interop.conventions import FACTS
 from semaim_mm.interop.init_cfg import KINDS
 
@@ -31,7 +32,9 @@ def carry_into(cfg: MutableMapping[str, Any]) -> list[str]:
     Patches of another size than the config's: a model of tokens takes the checkpoint's (a last
     patch that sticks out of an image is padded with zeros, the mean colour); a model of feature
     maps (``out_type='featmap'``), whose strides the recipe fixes, and an ``img_size`` that those
-    patches do not tile keep the config's, and the patch embedding is resampled to it.
+    patches do not tile keep the config's, and the patch embedding is resampled to it. Where
+    ``windows.map_size`` is given, ``img_size`` becomes that of the checkpoint's position table, so
+    that it is interpolated once, in the forward pass.
 
     Raises:
         InputError: as ``read_backbone``, or for a model that needs a CLS token the file lacks.
@@ -44,15 +47,28 @@ def carry_into(cfg: MutableMapping[str, Any]) -> list[str]:
         return []
     told = {name: init[name] for name in ("prefix", "grid", *FACTS) if init.get(name) is not None}
     file = read_backbone(init["checkpoint"], **told)
-    lines = [*_carry_traits(file, backbone), *_carry_patches(file, backbone, init)]
+    reads_cls = _reads_cls(cfg["model"])
+    lines = [*_carry_traits(file, backbone, reads_cls), *_carry_patches(file, backbone, init)]
+    lines += _carry_grid(file, backbone)
     preprocessor = cfg["model"].get("data_preprocessor") or cfg.get("data_preprocessor")
     if preprocessor is not None:
-        for name in ("mean", "std"):
+        recipe = {name: preprocessor.get(name) for name in ("mean", "std")}
+        for name in recipe:
             lines += _set(preprocessor, name, list(getattr(file.origin, name)), "data_preprocessor")
+        lines += carry_fill(cfg, recipe, preprocessor)
     return lines
 
 
-def _carry_traits(file: BackboneFile, backbone: MutableMapping[str, Any]) -> list[str]:
+def _reads_cls(model: MutableMapping[str, Any]) -> bool:
+    """Whether a model's features come from the CLS token."""
+    if model.get("type") == "FeatureModel":
+        return any(pooling in ("cls", "both") for pooling in model.get("poolings", ()))
+    return model["backbone"].get("out_type", "cls_token") == "cls_token"
+
+
+def _carry_traits(
+    file: BackboneFile, backbone: MutableMapping[str, Any], reads_cls: bool
+) -> list[str]:
     wanted = traits(file)
     lines = []
     eps = (backbone.get("norm_cfg") or {}).get("eps", 1e-6)
@@ -75,12 +91,14 @@ def _carry_traits(file: BackboneFile, backbone: MutableMapping[str, Any]) -> lis
     if "ln1.weight" not in file.state and backbone.get("final_norm", True):
         lines += _set(backbone, "final_norm", False)
     if "cls_token" not in file.state and backbone.get("with_cls_token", True):
-        if backbone.get("out_type", "cls_token") == "cls_token":
+        if reads_cls:
             raise InputError(
                 f"{file.path} ({file.origin.family}) has no CLS token, which this config reads "
                 "(out_type='cls_token'); choose a config that pools patches."
             )
         lines += _set(backbone, "with_cls_token", False)
+        if backbone.get("out_type", "cls_token") == "cls_token":
+            lines += _set(backbone, "out_type", "raw")
     return lines
 
 
@@ -95,6 +113,15 @@ def _carry_patches(
     if tiled and backbone.get("out_type") != "featmap":
         return _set(backbone, "patch_size", file.patch_size)
     return _set(init, "resample_patch", True, "model.backbone.init_cfg")
+
+
+def _carry_grid(file: BackboneFile, backbone: MutableMapping[str, Any]) -> list[str]:
+    """Positions that only the forward pass fits (ViTDet) are kept on the checkpoint's own grid."""
+    # with map_size no other weight is as large as img_size says; twice interpolated loses detail
+    if not (backbone.get("windows") or {}).get("map_size"):
+        return []
+    rows, columns = (side * backbone.get("patch_size", 16) for side in file.grid)
+    return _set(backbone, "img_size", rows if rows == columns else [rows, columns])
 
 
 def _set(target: MutableMapping, name: str, value: Any, where: str = "model.backbone") -> list[str]:

@@ -7,6 +7,7 @@ the leaf of a plain ViT then gives CLIP's activation, epsilon, mean and std, not
 from collections.abc import MutableMapping
 from typing import Any
 
+from semaim_mm.interop.carry_fill import carry_fill
 from semaim_mm.interop.checkpoint_file import read_file
 
 # what travels with weights; drop path and frozen parts are the recipe's
@@ -23,6 +24,7 @@ TRAITS = (
     "num_registers",
     "rel_pos_bias",
     "with_cls_token",
+    "final_norm",
 )
 
 
@@ -33,10 +35,12 @@ def carry_own(cfg: MutableMapping[str, Any]) -> list[str]:
     if record is None or "backbone" not in model:
         return []
     lines = _carry(record["backbone"], model["backbone"], TRAITS, "backbone")
-    if model.get("data_preprocessor") is not None:
-        lines += _carry(
-            record["data_preprocessor"], model["data_preprocessor"], ("mean", "std"), "preprocessor"
-        )
+    preprocessor = model.get("data_preprocessor")
+    if preprocessor is not None:
+        recipe = {name: preprocessor.get(name) for name in ("mean", "std")}
+        lines += _carry(record["data_preprocessor"], preprocessor, ("mean", "std"), "preprocessor")
+        if cfg.get("resume"):  # a test has no use for the training's colours
+            lines += carry_fill(cfg, recipe, preprocessor)
     return lines
 
 

@@ -16,6 +16,8 @@ def load_init_cfg(backbone: nn.Module) -> None:
     """
     cfgs = backbone.init_cfg if isinstance(backbone.init_cfg, list) else [backbone.init_cfg]
     for cfg in filter(None, cfgs):
+        if cfg.get("resumed"):  # the whole model comes from the run's own checkpoint
+            continue
         if cfg["type"] not in KINDS:
             raise InputError(
                 f"SemAIMViT knows no init_cfg of type {cfg['type']!r}; it starts as the "

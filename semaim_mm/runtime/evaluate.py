@@ -7,34 +7,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from semaim_mm.errors import InputError
 from semaim_mm.interop.checkpoint_file import sha256_of
+from semaim_mm.report.decided_by import decided_by
 from semaim_mm.report.provenance import config_hash, git_state, hardware, versions
 from semaim_mm.report.result import read_result, write_result
 from semaim_mm.runtime.hooks import unwrap
 from semaim_mm.runtime.launch import build_runner, default_work_dir, load_config, set_checkpoint
+from semaim_mm.runtime.protocol import protocol_of, training_of
 from semaim_mm.runtime.record import checkpoint_record, plain
-
-# what comes with the weights: part of the method, not of the protocol that judges it
-BACKBONE_OF_METHOD = (
-    "type",
-    "arch",
-    "img_size",
-    "patch_size",
-    "init_cfg",
-    "norm_cfg",
-    "pre_norm",
-    "qkv_bias",
-    "layer_scale_init_value",
-    "layer_cfgs",
-    "patch_cfg",
-    "num_registers",
-    "rel_pos_bias",
-    "with_cls_token",
-    "frozen_pos_embed",
-)
 
 
 def evaluate(
@@ -66,6 +50,8 @@ def evaluate(
     for metric in getattr(getattr(runner.test_loop, "evaluator", None), "metrics", ()):
         if hasattr(metric, "dump_dir"):
             metric.dump_dir = work_dir
+    if checkpoint == "random" and not hasattr(runner.test_loop, "protocol"):
+        unwrap(runner.model).init_weights()  # as training starts; mmengine's test leaves that out
     metrics = runner.test()
     if not is_main_process():
         return {}
@@ -73,6 +59,11 @@ def evaluate(
     found = _outcomes(runner)
     record = _checkpoint_record(checkpoint, runner)
     size = len(runner.test_dataloader.dataset)
+    training = ((record or {}).get("origin") or {}).get("training")
+    selection = _selection(record, cfg)
+    protocol = protocol_of(
+        cfg, getattr(runner.test_loop, "protocol", None), _trained_by(cfg, record), selection
+    )
     result = dict(
         status="complete",
         method=method,
@@ -81,8 +72,8 @@ def evaluate(
         metrics={name: dict(value=float(v), unit="percent") for name, v in metrics.items()},
         n_evaluated=size if found.n_evaluated is None else found.n_evaluated,
         n_dataset=size,
-        protocol=protocol_of(cfg, getattr(runner.test_loop, "protocol", None)),
-        selection=_selection(record, cfg),
+        protocol=protocol,
+        selection=selection,
         seed=runner.seed,
         config_hash=config_hash(cfg),
         git=git_state(),
@@ -93,7 +84,10 @@ def evaluate(
         run=dict(
             **found.run,
             preprocessor=plain(cfg.model.get("data_preprocessor", {})),
-            training=((record or {}).get("origin") or {}).get("training"),
+            training=training,
+            decided_by=decided_by(
+                protocol, cfg.model.get("backbone", {}), training, found.run.get("chosen") or {}
+            ),
         ),
         start=start,
         end=_now(),
@@ -134,52 +128,25 @@ def _outcomes(runner: Runner) -> _Outcomes:
     return _Outcomes(metric.n_evaluated, getattr(metric, "outcomes", None) or {}, run)
 
 
-def protocol_of(cfg: Config, judge: Any = None) -> dict[str, Any]:
-    """-> everything in a resolved config that decides a score, but for the weights themselves.
+def _trained_by(cfg: Config, record: dict | None) -> dict | None:
+    """-> how the tested model was trained on its task, as its own checkpoint says.
 
-    ``judge`` is the built protocol of frozen features, whose defaults count too.
+    A leaf that says otherwise, e.g. by overrides that only the training had, is told in the log.
     """
-    found = cfg.to_dict()
-    model = dict(found["model"])
-    backbone = model.pop("backbone", {})
-    kept = {k: v for k, v in backbone.items() if k not in BACKBONE_OF_METHOD}
-    preprocessor = model.get("data_preprocessor") or {}
-    # mean and std travel with the weights
-    model["data_preprocessor"] = {k: v for k, v in preprocessor.items() if k not in ("mean", "std")}
-    trained = found.get("train_cfg") is not None
-    keys = ("total_batch", "base_lr", "optim_wrapper", "param_scheduler", "train_cfg", "precision")
-    evaluator = dict(found.get("test_evaluator") or {})
-    evaluator.pop("ann_file", None)  # a path; what lies there is the data's own record
-    init = backbone.get("init_cfg") or {}
-    if judge is not None:
-        evaluator |= {k: v for k, v in vars(judge).items() if not k.startswith("_")}
-    bank = (found.get("test_cfg") or {}).get("bank_dataloader")
-    return dict(
-        task=found.get("task"),
-        recipe=found.get("recipe"),
-        classes=found.get("classes"),
-        tta_model=found.get("tta_model"),
-        test_set=found.get("test_set"),
-        test_precision="fp32",
-        model=model,
-        backbone=kept,
-        # weights that start fresh, and how positions grow, are the recipe's
-        init=dict(
-            new_keys=init.get("new_keys") or [], regrow_sincos=init.get("regrow_sincos", False)
-        ),
-        test_data=_data(found["test_dataloader"]),
-        bank_data=None if bank is None else _data(bank),
-        evaluator=evaluator,
-        training={key: found.get(key) for key in keys} if trained else None,
-        train_data=_data(found["train_dataloader"]) if trained else None,
-    )
-
-
-def _data(loader: dict) -> dict:
-    dataset = loader["dataset"]
-    dataset = dataset.get("dataset", dataset)
-    keys = ("pipeline", "subset", "indices", "filter_cfg")
-    return {key: dataset.get(key) for key in keys}
+    leaf = training_of(cfg)
+    if leaf is None or record is None:
+        return None  # frozen features, or a model that was not trained
+    recorded = ((record["origin"] or {}).get("training") or {}).get("recipe")
+    if recorded is None:
+        print_log("The checkpoint does not record its training; the config's is taken for it.")
+        return leaf
+    differing = [key for key in recorded if recorded[key] != plain(leaf).get(key)]
+    if differing:
+        print_log(
+            f"The checkpoint was trained with another {', '.join(differing)} than this config "
+            "says; the result's protocol is what the checkpoint records."
+        )
+    return recorded
 
 
 def _method_name(config: str, checkpoint: str | None) -> str:
@@ -212,13 +179,21 @@ def _selection(record: dict | None, cfg: Config) -> str:
     origin = (record or {}).get("origin") or {}
     training = origin.get("training") or {}
     if training.get("max_iters"):
-        if origin.get("iter") != training["max_iters"]:
-            return f"iteration {origin.get('iter')} of {training['max_iters']}"
-        return cfg.get("selection", "last iteration")
+        update = origin.get("iter", 0) // (training.get("accumulation") or 1)
+        if update != training["max_iters"]:
+            return f"update {update} of {training['max_iters']}{_chosen_on_val(training)}"
+        return cfg.get("selection", "last update")
     last = training.get("max_epochs")
     if last and origin.get("epoch") and origin["epoch"] != last:
-        return f"epoch {origin['epoch']} of {last}"
+        return f"epoch {origin['epoch']} of {last}{_chosen_on_val(training)}"
+    if record is not None and not training:
+        return "as it came: its training is not recorded"
     return cfg.get("selection", "last epoch")
+
+
+def _chosen_on_val(training: dict) -> str:
+    best = training.get("save_best")
+    return f", where the run kept its best {best} on validation" if best else ""
 
 
 def _data_record(cfg: Config) -> dict:
@@ -226,7 +201,11 @@ def _data_record(cfg: Config) -> dict:
     manifest = next(
         (p / "manifest.json" for p in (root, root.parent) if (p / "manifest.json").is_file()), None
     )
-    return dict(name=root.name, manifest_sha256=None if manifest is None else sha256_of(manifest))
+    record = dict(name=root.name, manifest_sha256=None if manifest is None else sha256_of(manifest))
+    annotations = root / (cfg.test_dataloader.dataset.get("ann_file") or "")
+    if annotations.is_file():
+        record["annotations_sha256"] = sha256_of(annotations)
+    return record
 
 
 def _now() -> str:

@@ -10,6 +10,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from semaim_mm.errors import InputError
 
@@ -19,6 +20,11 @@ def unwrap(model: nn.Module) -> nn.Module:
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     return model
+
+
+def has_batch_norm(model: nn.Module) -> bool:
+    """Whether a batch norm of the model trains or takes statistics."""
+    return any(isinstance(module, _BatchNorm) for module in model.modules())
 
 
 @HOOKS.register_module()

@@ -49,8 +49,8 @@ def set_checkpoint(cfg: Config, checkpoint: str | None) -> None:
         )
     elif checkpoint != "random":
         cfg.merge_from_dict({key: checkpoint})
-    elif key.endswith("init_cfg.checkpoint"):
-        cfg.merge_from_dict({key.removesuffix(".checkpoint"): None})
+    elif (cfg.model.get("backbone") or {}).get("init_cfg"):
+        cfg.model.backbone.init_cfg = None
 
 
 def set_resume(cfg: Config, resume: str | None) -> None:

@@ -5,9 +5,11 @@ from pathlib import Path
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
+from torch import nn
 
 from semaim_mm.interop.checkpoint_file import read_file, sha256_of
-from semaim_mm.runtime.hooks import unwrap
+from semaim_mm.runtime.hooks import has_batch_norm, unwrap
+from semaim_mm.runtime.protocol import training_of
 
 ORIGIN = ("experiment_name", "epoch", "iter", "seed", "budget", "training", "skipped_images")
 
@@ -37,8 +39,17 @@ def checkpoint_record(path: str | Path) -> dict:
 def _length(runner: Runner) -> dict[str, int | None]:
     """How long a run is, in epochs or, where it counts updates, in iterations."""
     if isinstance(runner.train_loop, IterBasedTrainLoop):
-        return dict(max_epochs=None, max_iters=runner.max_iters)
+        steps = 1 if runner.batch_plan is None else runner.batch_plan.accumulation
+        return dict(max_epochs=None, max_iters=runner.max_iters // steps)
     return dict(max_epochs=runner.max_epochs, max_iters=None)
+
+
+def _batch_norm_batch(runner: Runner) -> int | None:
+    """-> images that a batch norm's statistics are of, None without one that trains."""
+    if runner.batch_plan is None or not has_batch_norm(runner.model):
+        return None
+    synced = any(isinstance(module, nn.SyncBatchNorm) for module in runner.model.modules())
+    return runner.batch_plan.per_device * (runner.world_size if synced else 1)
 
 
 def _dropped(runner: Runner) -> dict[str, int]:
@@ -66,13 +77,15 @@ class RecordHook(Hook):
         plan, cfg = runner.batch_plan, runner.cfg.to_dict()
         checkpoint["meta"]["training"] = dict(
             total_batch=None if plan is None else plan.total,
-            batch_norm_batch=None if plan is None else plan.per_device,
+            batch_norm_batch=_batch_norm_batch(runner),
             accumulation=None if plan is None else plan.accumulation,
-            lr=None if plan is None else plan.lr,
+            lr=runner.optim_wrapper.optimizer.defaults["lr"],
             world_size=runner.world_size,
             precision=runner.precision,
             **_length(runner),
             dropped=_dropped(runner),
+            save_best=(cfg.get("default_hooks") or {}).get("checkpoint", {}).get("save_best"),
+            recipe=plain(training_of(runner.cfg)),
         )
         checkpoint["meta"]["model"] = plain(
             dict(

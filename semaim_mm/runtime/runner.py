@@ -23,8 +23,9 @@ from semaim_mm.interop.carry import carry_into
 from semaim_mm.interop.carry_own import carry_own
 from semaim_mm.interop.checkpoint_file import read_file, state_dict_of
 from semaim_mm.runtime.batch import BatchPlan, plan_batch
-from semaim_mm.runtime.hooks import unwrap
+from semaim_mm.runtime.hooks import has_batch_norm, unwrap
 from semaim_mm.runtime.precision import resolve_precision, wrapper_options
+from semaim_mm.runtime.protocol import state_backbone
 from semaim_mm.runtime.spread import spread_keys
 
 
@@ -51,8 +52,18 @@ class TransferRunner(Runner):
     def from_cfg(cls, cfg: Any) -> "TransferRunner":
         cfg = copy.deepcopy(cfg)
         spread_keys(cfg)
+        state_backbone(cfg)
         if cfg.get("precision") is not None:
-            resolve_precision(cfg["precision"], get_device().split(":")[0])
+            precision = resolve_precision(cfg["precision"], get_device().split(":")[0])
+            if precision == "bf16" and cfg["model"].get("roi_head"):
+                raise InputError(
+                    "precision='bf16' does not go with a RoI head, for mmcv's RoIAlign has no bf16 "
+                    "kernel; choose 'auto-fp16', 'fp16' or 'fp32'."
+                )
+        if cfg.get("resume") and cfg.get("load_from"):
+            init = (cfg["model"].get("backbone") or {}).get("init_cfg")
+            if init:
+                init["resumed"] = True
         # a whole model tells its own backbone; init_cfg is read only where training starts from it
         for line in carry_own(cfg) if cfg.get("load_from") else carry_into(cfg):
             print_log(line)
@@ -68,6 +79,11 @@ class TransferRunner(Runner):
         if isinstance(model, dict) and self.cfg.get("augmented_test"):
             model = dict(self.cfg["tta_model"], module=model)
         return super().build_model(model)
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            return model.to(get_device())  # frozen features: nothing that DDP could reduce
+        return super().wrap_model(model_wrapper_cfg, model)
 
     def build_train_loop(self, loop: Any) -> Any:
         loader = self._train_dataloader
@@ -86,6 +102,12 @@ class TransferRunner(Runner):
                     f"This method can't accumulate gradients (its step depends on the images seen "
                     f"together), but {self.batch_plan}; set train_dataloader.batch_size to "
                     f"{self.batch_plan.total // self.world_size}, or lower total_batch."
+                )
+            if self.batch_plan.accumulation > 1 and has_batch_norm(self.model):
+                self.logger.warning(
+                    "Batch norms see the images of one step, and an update has "
+                    f"{self.batch_plan.accumulation} steps: their statistics are of fewer images "
+                    "than the recipe's. Use more devices or a larger train_dataloader.batch_size."
                 )
             if self.batch_plan.accumulation > 1 and iterations:
                 self._stretch_iterations(loop, self.batch_plan.accumulation)
@@ -118,6 +140,8 @@ class TransferRunner(Runner):
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
         if isinstance(scheduler, list):
+            for entry in scheduler:
+                self._check_milestones(entry)
             scheduler = [entry for entry in scheduler if not self._too_short(entry)]
         try:
             return super().build_param_scheduler(scheduler)
@@ -126,6 +150,16 @@ class TransferRunner(Runner):
                 f"The learning-rate schedule does not fit a run of {self.max_epochs} epoch(s) "
                 f"({error}); mend param_scheduler."
             ) from error
+
+    def _check_milestones(self, entry: Any) -> None:
+        """Refuse a step schedule whose steps the run never reaches: the rate would never fall."""
+        if isinstance(entry, dict) and not entry.get("by_epoch", True):
+            late = [step for step in entry.get("milestones", ()) if step >= self.max_iters]
+            if late:
+                raise InputError(
+                    f"param_scheduler has milestones {late}, but the run ends after "
+                    f"{self.max_iters} iterations; set them to the new length too."
+                )
 
     def _too_short(self, entry: Any) -> bool:
         """Whether a warm-up has under two iterations: mmengine's would stay at its first factor."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from semaim_mm.arch import settle_arch
 from semaim_mm.errors import InputError
 
 ROBUSTNESS_SETS = ("imagenet-v2", "imagenet-a", "imagenet-r", "imagenet-sketch")
@@ -41,6 +42,7 @@ def spread_keys(cfg: Any) -> None:
     for split, dataset in _datasets(cfg):
         _tell_dataset(cfg, split, dataset)
     _tell_evaluators(cfg)
+    _check_widths(cfg["model"])
     budget = cfg.get("unreadable_budget", 0)
     if budget and cfg.get("train_dataloader"):
         cfg.train_dataloader.dataset.skip_unreadable = True
@@ -96,10 +98,33 @@ def _tell_dataset(cfg: Any, split: str, dataset: Any) -> None:
 def _tell_evaluators(cfg: Any) -> None:
     for split in ("val", "test"):
         evaluator, loader = cfg.get(f"{split}_evaluator"), cfg.get(f"{split}_dataloader")
-        if evaluator and loader and evaluator.get("type") == "SampleCoco":
+        if loader and isinstance(evaluator, dict) and evaluator.get("type") == "SampleCoco":
             dataset = innermost(loader["dataset"])
             path = Path(dataset.get("data_root") or "", dataset["ann_file"])
             evaluator.setdefault("ann_file", str(path))
+
+
+def _check_widths(model: Any) -> None:
+    """Refuse a pyramid made for another backbone, or taps that end before the last block."""
+    backbone, neck = model.get("backbone") or {}, model.get("neck") or {}
+    if backbone.get("out_type") != "featmap" or "arch" not in backbone:
+        return
+    arch = settle_arch(backbone["arch"])
+    width, depth = arch["embed_dims"], arch["num_layers"]
+    first = neck[0] if isinstance(neck, list) else neck
+    takes = first.get("embed_dim", first.get("in_channels", width))
+    if takes != width:
+        raise InputError(
+            f"The neck takes maps of width {takes}, but the backbone's is {width}; set "
+            "model.neck's (and the heads') channels with arch, as the leaves of ViT-L do."
+        )
+    taps = backbone.get("out_indices", -1)
+    last = max(taps) if isinstance(taps, list | tuple) else taps % depth
+    if last != depth - 1:
+        raise InputError(
+            f"The last feature map is taken after block {last}, but the backbone has blocks 0 to "
+            f"{depth - 1}; set model.backbone.out_indices with arch."
+        )
 
 
 def _use_test_set(cfg: Any, name: str) -> None:

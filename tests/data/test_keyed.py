@@ -173,3 +173,22 @@ def test_a_plain_index_reads_the_wrapped_data_set(dataset):
     assert len(dataset) == 20
     assert dataset.get_data_info(SampleKey(9, 9, 4))["img_path"].endswith("004.png")
     assert dataset.metainfo == dataset.dataset.metainfo
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_skipped_sampler_goes_on_where_the_other_is(world_size, monkeypatch):
+    """What a resumed run of iterations asks for: mmengine restarts its own epochs at 0."""
+    monkeypatch.setattr("semaim_mm.data.keyed.get_dist_info", lambda: (world_size - 1, world_size))
+    whole = KeyedSampler(list(range(22)), total_batch=4, seed=3)
+    drawn = []
+    for epoch in range(4):
+        whole.set_epoch(epoch)
+        drawn += list(whole)
+    resumed = KeyedSampler(list(range(22)), total_batch=4, seed=3)
+    done = len(whole) + 4 // world_size
+    resumed.skip(done)
+    found = list(resumed)
+    for epoch in (1, 2):
+        resumed.set_epoch(epoch)
+        found += list(resumed)
+    assert found == drawn[done : done + len(found)] and len(found) == len(drawn) - done

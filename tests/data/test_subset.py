@@ -16,6 +16,14 @@ def test_a_share_is_class_balanced_and_a_function_of_the_seed():
     assert subset == sorted(subset)
 
 
+def test_classes_of_other_sizes_give_equally_many():
+    crowded = [(f"class9/{index:04d}.jpg", 9) for index in range(300)]
+    rare = [(f"class8/{index}.jpg", 8) for index in range(10)]
+    subset = take_subset([*SAMPLES, *crowded, *rare], fraction=0.1)
+    # a tenth of 610 images over five classes is 12 each; one class has only 10
+    assert [sum(label == c for _, label in subset) for c in (0, 1, 2, 9, 8)] == [12, 12, 12, 12, 10]
+
+
 def test_even_a_tiny_share_keeps_one_image_a_class():
     assert [label for _, label in take_subset(SAMPLES, fraction=0.001)] == [0, 1, 2]
 
@@ -23,6 +31,7 @@ def test_even_a_tiny_share_keeps_one_image_a_class():
 def test_one_class_does_not_change_anothers_choice():
     without = take_subset([s for s in SAMPLES if s[1] != 0], fraction=0.1)
     assert without == [s for s in take_subset(SAMPLES, fraction=0.1) if s[1] != 0]
+    assert len(without) == 20
 
 
 def test_a_published_list_selects_by_name(tmp_path):

@@ -129,11 +129,8 @@ def by_hand(folder, kind, images=None):
     """pycocotools on the files that the metric dumped -> COCOeval."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(folder / "truth.json"))
-        found = json.loads((folder / f"predictions.{kind}.json").read_text())
-        if kind == "segm":
-            for detection in found:
-                detection.pop("bbox")
-        evaluation = COCOeval(truth, truth.loadRes(found), kind)
+        found = truth.loadRes(str(folder / f"predictions.{kind}.json"))
+        evaluation = COCOeval(truth, found, kind)
         if images is not None:
             evaluation.params.imgIds = images
         evaluation.evaluate()

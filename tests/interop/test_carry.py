@@ -77,6 +77,50 @@ def test_every_change_is_told(tmp_path):
     assert len(lines) == 5  # also norm_cfg, layer_cfgs, std; no patch bias follows from pre_norm
 
 
+def finetune_recipe(path: str, told: Mapping, **erasing) -> Config:
+    """The finetuning leaf itself, its pipeline as it stands there but for ``erasing``."""
+    cfg = Config.fromfile("configs/cls/finetune_vitb.py")
+    cfg.model.backbone.init_cfg.update(checkpoint=path, **told)
+    pipeline_of(cfg)["RandomErasing"].update(erasing)
+    return cfg
+
+
+def pipeline_of(cfg: Config) -> dict:
+    return {step.type: step for step in cfg.train_dataloader.dataset.dataset.pipeline}
+
+
+def test_colours_that_stand_for_the_mean_follow_it(tmp_path):
+    path = save(CASES["timm CLIP"]().content, tmp_path / "a.pth")
+    cfg = finetune_recipe(path, {})
+    lines = carry_into(cfg)
+    steps, processor = pipeline_of(cfg), cfg.model.data_preprocessor
+    # erased pixels are noise of mean 0 and deviation 1 once the preprocessor has normalised them
+    assert processor.to_rgb, "so the pipeline's own order is BGR"
+    assert processor.mean == [122.7709383, 116.7460125, 104.09373615]
+    assert steps["RandomErasing"].fill_color[::-1] == processor.mean
+    assert steps["RandomErasing"].fill_std[::-1] == processor.std
+    assert steps["RandAugment"].hparams.pad_val == [104, 117, 123]
+    assert sum("the checkpoint's" in line for line in lines) == 3
+    assert carry_into(cfg) == [], "a second time there is nothing left to change"
+
+
+def test_colours_stay_with_a_mean_that_stays_and_where_they_are_no_mean(tmp_path):
+    before = pipeline_of(finetune_recipe("", {}))
+    path = save(CASES["MAE"]().content, tmp_path / "mae.pth")
+    cfg = finetune_recipe(path, {})
+    carry_into(cfg)
+    assert pipeline_of(cfg) == before
+    path = save(CASES["timm CLIP"]().content, tmp_path / "clip.pth")
+    cfg = finetune_recipe(path, {}, fill_color=[0, 0, 0], fill_std=None)
+    carry_into(cfg)
+    erasing = pipeline_of(cfg)["RandomErasing"]
+    assert (erasing.fill_color, erasing.fill_std) == ([0, 0, 0], None)
+    cfg = finetune_recipe(path, {})
+    cfg.model.data_preprocessor.to_rgb = False
+    carry_into(cfg)
+    assert pipeline_of(cfg)["RandomErasing"].fill_color == [103.53, 116.28, 123.675], "not its BGR"
+
+
 def test_a_caller_who_knows_better_is_heard(tmp_path):
     case = CASES["timm CLIP"]()
     path = save(case.content, tmp_path / "a.pth")
@@ -135,6 +179,29 @@ def test_a_checkpoint_without_cls_is_refused_where_cls_is_read(tmp_path):
     cfg = recipe(arch_of(path, {}), path, 64, {}, out_type="cls_token")
     with pytest.raises(InputError, match=r"SigLIP\) has no CLS token, which this config reads"):
         carry_into(cfg)
+
+
+def test_a_checkpoint_without_cls_passes_where_patches_are_pooled(tmp_path):
+    """k-NN on the mean of patches reads no CLS, so any ViT can be judged by it."""
+    path = save(dict(timm_model("vit_base_patch16_siglip_224").state_dict()), tmp_path / "a.pth")
+    cfg = recipe(arch_of(path, {}), path, 64, {}, out_type="cls_token")
+    cfg.model.type, cfg.model.poolings = "FeatureModel", ["patches"]
+    carry_into(cfg)
+    assert (cfg.model.backbone.with_cls_token, cfg.model.backbone.out_type) == (False, "raw")
+    cfg = recipe(arch_of(path, {}), path, 64, {}, out_type="cls_token")
+    cfg.model.type, cfg.model.poolings = "FeatureModel", ["patches", "cls"]
+    with pytest.raises(InputError, match="no CLS token, which this config reads"):
+        carry_into(cfg)
+
+
+def test_positions_of_another_grid_stay_on_it_where_the_forward_pass_fits_them(tmp_path):
+    case = CASES["BEiT"]()
+    path = save(case.content, tmp_path / "a.pth")
+    windows = dict(size=4, rel_pos="decomposed", map_size=16, global_blocks=[])
+    cfg = recipe(arch_of(path, {}), path, 256, {}, windows=windows, with_cls_token=False)
+    cfg.model.backbone.out_type = "featmap"
+    lines = carry_into(cfg)
+    assert any("img_size: 256 ->" in line for line in lines)
 
 
 def test_a_table_that_a_model_lacks_stays_zero_and_fixed(tmp_path):

@@ -82,7 +82,37 @@ def test_finetuning_then_testing_gives_the_validations_number_and_a_result(
     assert correct.shape == (12,)
     assert 100 * correct.mean() == pytest.approx(validated)
     assert result["checkpoint"]["origin"]["epoch"] == 2
-    assert result["protocol"]["training"]["total_batch"] == 8
+    # what trained it, not what the leaf that tests it says
+    training = result["protocol"]["training"]
+    assert (training["total_batch"], training["train_cfg"]["max_epochs"]) == (8, 2)
+    assert result["run"]["decided_by"]["batch"] == 8
+    words = result["run"]["decided_by"]
+    assert (words["pooling"], words["layer"], words["resolution"]) == ("patches", 3, [64, 64])
+
+
+def test_another_epoch_of_a_run_is_another_protocol_and_says_so(folder, checkpoint, tmp_path):
+    overrides = options(
+        folder,
+        **{
+            "model.backbone.init_cfg.checkpoint": str(checkpoint),
+            "train_cfg.max_epochs": 2,
+            "train_cfg.val_interval": 1,
+            "default_hooks.checkpoint.save_best": "top1",
+        },
+    )
+    train("configs/cls/finetune_tiny.py", tmp_path / "train", overrides)
+    first, last = (
+        evaluate(
+            "configs/cls/finetune_tiny.py",
+            str(tmp_path / "train" / f"epoch_{epoch}.pth"),
+            str(tmp_path / f"test{epoch}"),
+            options(folder),
+        )
+        for epoch in (1, 2)
+    )
+    assert last["selection"] == "last epoch"
+    assert first["selection"] == "epoch 1 of 2, where the run kept its best top1 on validation"
+    assert first["fingerprint"] != last["fingerprint"]
 
 
 def test_a_linear_probe_moves_nothing_but_its_head(folder, checkpoint, tmp_path):
@@ -96,6 +126,8 @@ def test_a_linear_probe_moves_nothing_but_its_head(folder, checkpoint, tmp_path)
         torch.testing.assert_close(value, state[f"backbone.{name}"], rtol=0, atol=0)
     model.train()
     assert not any(layer.training for layer in model.backbone.layers)
+    recorded = torch.load(tmp_path / "epoch_1.pth", weights_only=False)["meta"]["training"]
+    assert recorded["batch_norm_batch"] == 4 and recorded["lr"] == pytest.approx(0.1 * 8 / 256)
     assert model.neck.bn.training and not model.neck.bn.affine
     trained = {p for group in runner.optim_wrapper.param_groups for p in group["params"]}
     assert {p for p in trained if p.requires_grad} == set(model.head.parameters())
@@ -132,6 +164,33 @@ def test_the_same_protocol_has_the_same_fingerprint_for_pixels_and_weights(
     pixels = evaluate("configs/cls/knn_tiny_pixels.py", None, str(tmp_path / "c"), small)
     assert ours["fingerprint"] == random["fingerprint"] == pixels["fingerprint"]
     assert random["checkpoint"] is None and random["method"] == "random"
+
+
+def test_weights_of_unknown_making_are_said_to_be_so(folder, tmp_path):
+    torch.save(build_tiny(**ARCH).backbone.state_dict(), tmp_path / "a.pth")
+    small = features_options(
+        folder, **{"test_evaluator.ks": [1, 5], "test_evaluator.headline_k": 5}
+    )
+    result = evaluate("configs/cls/knn_tiny.py", str(tmp_path / "a.pth"), str(tmp_path), small)
+    assert result["selection"] == "as it came: its training is not recorded"
+
+
+@pytest.mark.parametrize("leaf", ["lowshot-10pct_finetune_tiny", "finetune-cls_tiny"])
+def test_tiny_leaves_of_finetuning_run(leaf, folder, checkpoint, tmp_path):
+    start = {"model.backbone.init_cfg.checkpoint": str(checkpoint), "train_cfg.max_epochs": 2}
+    small = {"total_batch": 2, "train_dataloader.batch_size": 2}
+    runner, _ = train(f"configs/cls/{leaf}.py", tmp_path, options(folder, **start, **small))
+    assert len(runner.train_dataloader.dataset) == (3 if "lowshot" in leaf else 24)
+
+
+def test_the_tiny_leaf_of_low_shot_regression_runs(folder, checkpoint, tmp_path):
+    result = evaluate(
+        "configs/cls/lowshot-10pct_logreg_tiny.py",
+        str(checkpoint),
+        str(tmp_path),
+        features_options(folder, **{"test_cfg.bank_dataloader.dataset.subset.fraction": 0.5}),
+    )
+    assert 0 <= result["metrics"]["top1"]["value"] <= 100
 
 
 def test_an_untrained_model_is_never_tested_by_accident(folder, tmp_path):

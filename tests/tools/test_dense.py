@@ -14,7 +14,7 @@ from dense_data import write_ade, write_coco
 
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.evaluate import evaluate
-from semaim_mm.runtime.launch import build_runner, load_config
+from semaim_mm.runtime.launch import build_runner, load_config, set_resume
 from semaim_mm.vit import SemAIMViT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,6 +61,8 @@ def options(root: Path, pretrained: Path | None = None, **more) -> dict:
         "param_scheduler.1.begin": 0,
         "model.backbone.init_cfg.checkpoint": None if pretrained is None else str(pretrained),
     }
+    if root.name == "coco":
+        found["param_scheduler.1.milestones"] = [1]
     for split in ("train", "val", "test"):
         loader = f"{split}_dataloader"
         found |= {f"{loader}.num_workers": 0, f"{loader}.persistent_workers": False}
@@ -102,7 +104,7 @@ def test_a_trained_detector_gives_the_same_number_in_a_new_process(coco, pretrai
     for name in ("bbox_mAP", "segm_mAP", "bbox_AR@100"):
         assert result["metrics"][name] == dict(value=score(runner, name), unit="percent")
     assert result["n_evaluated"] == result["n_dataset"] == 4
-    assert result["selection"] == "last iteration" and result["task"] == "coco"
+    assert result["selection"] == "last update" and result["task"] == "coco"
     assert result["protocol"]["recipe"] == "vitdet"
     assert str(coco) not in json.dumps(result["protocol"])
     files = result["run"]["predictions"]
@@ -194,3 +196,52 @@ def test_faulty_boxes_stop_or_are_dropped_as_the_config_says(tmp_path, pretraine
 def test_classes_in_one_string_are_refused(coco, tmp_path):
     with pytest.raises(InputError, match="give a list of names"):
         train(DET, tmp_path, options(coco, classes="dog", **SCRATCH))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"precision": "bf16"}, "RoIAlign has no bf16"),
+        ({"param_scheduler.1.milestones": [130]}, r"milestones \[130\], but the run ends after 2"),
+        (
+            {"model.backbone.arch.embed_dims": 48},
+            "maps of width 96, but the backbone's is 48",
+        ),
+        ({"model.backbone.out_indices": [2]}, "taken after block 2, but the backbone has blocks"),
+    ],
+)
+def test_a_config_that_would_go_wrong_later_stops_at_once(change, message, coco, tmp_path):
+    with pytest.raises(InputError, match=message):
+        train(DET, tmp_path, options(coco, **SCRATCH) | change)
+
+
+def test_a_resumed_detector_needs_no_pretrained_file(coco, pretrained, tmp_path):
+    import shutil
+
+    copy = tmp_path / "semaim.pth"
+    shutil.copy(pretrained, copy)
+    train(DET, tmp_path / "run", options(coco, copy))
+    copy.unlink()
+    opts = options(coco, copy) | {"train_cfg.max_iters": 4, "param_scheduler.1.milestones": [3]}
+    cfg = load_config(DET, opts, str(tmp_path / "run"))
+    set_resume(cfg, "newest")
+    runner = build_runner(cfg)
+    runner.train()
+    assert runner.iter == 4
+    saved = torch.load(tmp_path / "run" / "iter_4.pth", weights_only=False)["meta"]
+    assert saved["started_from"]["file"] == "semaim.pth"
+
+
+def test_the_fingerprint_is_that_of_the_training_not_of_the_leaf_that_tests(
+    coco, pretrained, tmp_path
+):
+    prints = {}
+    for rate in (0.0, 0.3):
+        change = {"model.backbone.drop_path_rate": rate, "model.backbone.with_cp": rate == 0.0}
+        work_dir = tmp_path / f"run{rate}"
+        train(DET, work_dir, options(coco, pretrained) | change)
+        result = evaluate(DET, str(work_dir / "iter_2.pth"), str(work_dir / "t"), options(coco))
+        assert result["protocol"]["backbone"]["drop_path_rate"] == rate
+        prints[rate] = result["fingerprint"]
+    assert prints[0.0] != prints[0.3]
+    assert "with_cp" not in result["protocol"]["backbone"]

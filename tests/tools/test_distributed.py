@@ -59,3 +59,27 @@ def test_two_processes_train_as_one_does(tmp_path):
         assert torch.allclose(other, value, rtol=1e-4, atol=2e-5), name
     # mmengine logs the first process' own half of the batch: the mean over steps must be close
     assert sum(losses[0]) == pytest.approx(sum(losses[1]), rel=0.1)
+
+
+def test_two_processes_extract_the_features_of_one(tmp_path):
+    for index, name in enumerate(("bird", "cat", "dog")):
+        write_images(tmp_path / "data" / "train" / name, 5, size=64, seed=index)
+        write_images(tmp_path / "data" / "val" / name, 3, size=64, seed=index + 10)
+    found = []
+    for processes in (1, 2):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        folder = tmp_path / f"by{processes}"
+        command = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
+        command += [f"--master_port={port}", "tools/test.py", "configs/cls/knn_tiny.py", "random"]
+        command += ["--launcher", "pytorch", "--work-dir", str(folder), "--cfg-options"]
+        command += [f"data_root={tmp_path / 'data'}", "test_evaluator.ks=[1,5]"]
+        command += ["test_evaluator.headline_k=5", "test_dataloader.batch_size=2"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        found.append(json.loads((folder / "result.json").read_text()))
+    assert found[0]["metrics"] == found[1]["metrics"]
+    assert found[0]["n_evaluated"] == found[1]["n_evaluated"] == 9
+    assert found[0]["fingerprint"] == found[1]["fingerprint"]

@@ -1,4 +1,4 @@
-"""Anchor: MAE ViT-B/16, linear probe 67.8 (SAIM README, quoting MAE). Needs the public checkpoint.
+"""Anchor: MAE ViT-B/16, linear probe 67.8 (MAE's FINETUNE.md). Needs the public checkpoint.
 
 MAE's own probe uses LARS and random resized crops; this is SemAIM's, so the tolerance is wide.
 """

@@ -1,0 +1,120 @@
+"""What decides a score but for the weights: the part of a run that its fingerprint is made of."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.config import Config
+
+# what comes with the weights: part of the method, not of the protocol that judges it
+BACKBONE_OF_METHOD = (
+    "type",
+    "arch",
+    "img_size",
+    "patch_size",
+    "init_cfg",
+    "norm_cfg",
+    "pre_norm",
+    "qkv_bias",
+    "layer_scale_init_value",
+    "layer_cfgs",
+    "patch_cfg",
+    "num_registers",
+    "rel_pos_bias",
+    "with_cls_token",
+    "frozen_pos_embed",
+    "with_cp",  # saves memory, changes no number
+)
+# of those, what a dense recipe states for itself before a checkpoint's traits are carried in
+STATED = ("img_size", "frozen_pos_embed", "rel_pos_bias", "layer_scale_init_value")
+TRAINING = ("total_batch", "base_lr", "optim_wrapper", "param_scheduler", "train_cfg", "precision")
+
+
+def protocol_of(
+    cfg: Config,
+    judge: Any = None,
+    trained_by: Mapping[str, Any] | None = None,
+    selection: str | None = None,
+) -> dict[str, Any]:
+    """-> everything in a resolved config that decides a score, but for the weights themselves.
+
+    Args:
+        judge: the built protocol of frozen features, whose defaults count too.
+        trained_by: ``training_of`` the run that trained the tested model on the task, as its
+            checkpoint records it: the config that tests it may say otherwise. None is untrained.
+        selection: how that run's checkpoint was chosen.
+    """
+    found = cfg.to_dict()
+    model = dict(found["model"])
+    model.pop("backbone", None)
+    trained = trained_by or {}
+    preprocessor = model.get("data_preprocessor") or {}
+    # mean and std travel with the weights
+    model["data_preprocessor"] = {k: v for k, v in preprocessor.items() if k not in ("mean", "std")}
+    evaluator = dict(found.get("test_evaluator") or {})
+    evaluator.pop("ann_file", None)  # a path; what lies there is the data's own record
+    if judge is not None:
+        evaluator |= {k: v for k, v in vars(judge).items() if not k.startswith("_")}
+    bank = (found.get("test_cfg") or {}).get("bank_dataloader")
+    return dict(
+        task=found.get("task"),
+        recipe=trained.get("recipe", found.get("recipe")),
+        classes=found.get("classes"),
+        tta_model=found.get("tta_model"),
+        test_set=found.get("test_set"),
+        test_precision="fp32",
+        model=model,
+        backbone=trained.get("backbone", _backbone(found)),
+        test_data=_data(found["test_dataloader"]),
+        bank_data=None if bank is None else _data(bank),
+        evaluator=evaluator,
+        training=None if trained_by is None else {k: trained_by.get(k) for k in TRAINING},
+        train_data=trained.get("data"),
+        trained_model=trained.get("model"),
+        selection=None if trained_by is None else selection,
+    )
+
+
+def training_of(cfg: Config) -> dict[str, Any] | None:
+    """A resolved config -> the part of it that decides a training, None where it trains nothing."""
+    found = cfg.to_dict()
+    if found.get("train_cfg") is None:
+        return None
+    kept = {key: found.get(key) for key in TRAINING}
+    # when a run validates changes nothing in it
+    unseen = ("val_interval", "val_begin")
+    kept["train_cfg"] = {k: v for k, v in found["train_cfg"].items() if k not in unseen}
+    return dict(
+        **kept,
+        data=_data(found["train_dataloader"]),
+        recipe=found.get("recipe"),
+        backbone=_backbone(found),
+        model=found["model"].get("train_cfg"),
+    )
+
+
+def state_backbone(cfg: Config) -> None:
+    """Keep what a recipe says of its backbone, before a checkpoint's traits overwrite it."""
+    backbone = cfg["model"].get("backbone") or {}
+    if backbone.get("out_type") == "featmap" and cfg.get("stated_backbone") is None:
+        cfg["stated_backbone"] = {key: backbone.get(key) for key in STATED}
+
+
+def _backbone(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe's part of a backbone: weights that start fresh, and how positions grow, too."""
+    backbone = found["model"].get("backbone") or {}
+    kept = {k: v for k, v in backbone.items() if k not in BACKBONE_OF_METHOD}
+    if found["model"].get("type") == "FeatureModel":
+        kept.pop("final_norm", None)  # frozen features are normalised as the poolings say
+        kept.pop("out_type", None)  # not read: FeatureModel takes tokens
+    init = backbone.get("init_cfg") or {}
+    kept["new_keys"] = list(init.get("new_keys") or ())
+    kept["regrow_sincos"] = init.get("regrow_sincos", False)
+    kept["stated"] = found.get("stated_backbone")
+    return kept
+
+
+def _data(loader: Mapping[str, Any]) -> dict[str, Any]:
+    dataset = loader["dataset"]
+    dataset = dataset.get("dataset", dataset)
+    keys = ("pipeline", "subset", "indices", "filter_cfg", "ann_file", "data_prefix", "faults")
+    return {key: dataset.get(key) for key in keys}
