@@ -69,14 +69,14 @@ def test_a_leaf_makes_an_update_and_an_evaluation(name, data, checkpoints, tmp_p
     # a run of one update has no room for a warm-up
     cfg.param_scheduler = [dict(type="ConstantLR", factor=1.0, by_epoch=False)]
     runner = build_runner(cfg)
-    before = runner.model.state_dict()["backbone.layers.0.attn.qkv.weight"].clone()
     model = runner.train()
     losses = runner.message_hub.get_scalar("train/loss").data[0]
     assert len(losses) == 1 and np.isfinite(losses).all()
     assert all(p.isfinite().all() for p in model.parameters())
     frozen = cfg.model.backbone.get("frozen_stages", -1) > 0
-    after = model.state_dict()["backbone.layers.0.attn.qkv.weight"]
-    assert torch.equal(before, after) == frozen
+    weight = "backbone.layers.0.attn.qkv.weight"
+    start = torch.load(checkpoints / ("large" if "vitl" in name else "base"))[weight]
+    assert torch.equal(start, model.state_dict()[weight]) == frozen
     metric = "bbox_mAP" if "/det/" in name else "mIoU"
     assert 0 <= runner.message_hub.get_scalar(f"val/{metric}").current() <= 100
 
@@ -94,5 +94,14 @@ def test_the_multi_scale_leaf_evaluates(data, checkpoints, tmp_path, monkeypatch
         768,
         896,
     ]
+    # its model is that of the single-scale leaf, tested above; 96 windows of it are not for CPUs
+    arch = dict(_delete_=True, embed_dims=96, num_layers=12, num_heads=4, feedforward_channels=384)
+    options |= {
+        "model.backbone.arch": arch,
+        "model.neck.embed_dim": 96,
+        "model.decode_head.in_channels": [96] * 4,
+        "model.decode_head.channels": 32,
+        "model.auxiliary_head.in_channels": 96,
+    }
     result = evaluate(name, "random", str(tmp_path), options)
     assert result["n_evaluated"] == 2 and 0 <= result["metrics"]["mIoU"]["value"] <= 100

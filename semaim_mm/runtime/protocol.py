@@ -67,6 +67,7 @@ def protocol_of(
         test_data=_data(found["test_dataloader"]),
         bank_data=None if bank is None else _data(bank),
         evaluator=evaluator,
+        storage=(found.get("test_cfg") or {}).get("storage"),
         training=None if trained_by is None else {k: trained_by.get(k) for k in TRAINING},
         train_data=trained.get("data"),
         trained_model=trained.get("model"),

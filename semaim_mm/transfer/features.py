@@ -3,26 +3,30 @@
 Legend: B images, N data set size, L patches, D feature width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_gather, get_world_size
+from mmengine.dist import all_gather, get_rank, get_world_size
 from mmengine.model import BaseModel, BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from semaim_mm.errors import InputError
+from semaim_mm.transfer.feature_store import FeatureTable, RecordFile
 
 POOLINGS = ("cls", "patches", "both", "attentive")
 
 
 class Features(NamedTuple):
-    """Features of a data set in its own order: ``values[name]`` (N, D), ``labels`` (N,)."""
+    """Features of a data set by image number: ``values[name]`` (N, D), ``labels`` (N,).
 
-    values: dict[str, Tensor]
+    A protocol reads ``values[name][index]``, or the whole by ``.to(device)``; a Tensor will do.
+    """
+
+    values: Mapping[str, FeatureTable | Tensor]
     labels: Tensor
 
 
@@ -30,7 +34,7 @@ class Features(NamedTuple):
 class RawPixels(BaseModule):
     """The image itself as its feature: the row that a table needs so as not to oversell."""
 
-    def features(self, imgs: Tensor, layers: Sequence[int], poolings: Sequence[str]) -> dict:
+    def features(self, imgs: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) -> {'pixels': (B, 3 * H * W)}."""
         return {"pixels": imgs.flatten(1)}
 
@@ -45,8 +49,10 @@ class FeatureModel(BaseModel):
         poolings: 'cls' (after the pretrained norm at the last block, an affine-free LayerNorm at
             others or where a model has no such norm), 'patches' (mean of patch tokens, then an
             affine-free LayerNorm, as the authors do), 'both' (the two side by side), 'attentive'
-            (the patch tokens themselves, from which LinearProbe learns to pool; in float16).
-        max_token_gib: most memory that the tokens of 'attentive' may take for one data set.
+            (the patch tokens themselves, from which LinearProbe learns to pool).
+        attentive_layers: those of ``layers`` whose patch tokens are read; None for all.
+        attentive_share: class-balanced share of the training images whose patch tokens are read.
+        max_token_gib: most disk that the patch tokens may take for one data set, GiB.
     """
 
     def __init__(
@@ -54,6 +60,8 @@ class FeatureModel(BaseModel):
         backbone: dict,
         layers: Sequence[int] = (-1,),
         poolings: Sequence[str] = ("patches",),
+        attentive_layers: Sequence[int] | None = None,
+        attentive_share: float = 1.0,
         max_token_gib: float = 16.0,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -65,6 +73,26 @@ class FeatureModel(BaseModel):
             raise InputError(
                 f"FeatureModel knows no pooling {unknown[0]!r}; choose from {', '.join(POOLINGS)}."
             )
+        if not 0 < attentive_share <= 1:
+            raise InputError(
+                f"FeatureModel: attentive_share={attentive_share} must lie above 0 and up to 1; "
+                "mend the config."
+            )
+        self.layers = self._numbers(layers)
+        self.attentive_layers = (
+            self.layers if attentive_layers is None else self._numbers(attentive_layers)
+        )
+        unread = sorted(set(self.attentive_layers) - set(self.layers))
+        if unread and "attentive" in poolings:
+            raise InputError(
+                f"FeatureModel: attentive_layers has block {unread[0]}, which is not among "
+                f"layers={self.layers}; add it there."
+            )
+        self.poolings, self.max_token_gib = tuple(poolings), max_token_gib
+        self.attentive_share = attentive_share
+        self.requires_grad_(False)
+
+    def _numbers(self, layers: Sequence[int]) -> list[int]:
         depth = getattr(self.backbone, "num_layers", 1)
         bad = [layer for layer in layers if not -depth <= layer < depth]
         if bad:
@@ -72,28 +100,50 @@ class FeatureModel(BaseModel):
                 f"FeatureModel: layer {bad[0]} is outside the backbone's {depth} blocks; count "
                 "from 0, or from -1 backwards."
             )
-        self.layers = sorted({layer % depth for layer in layers})
-        self.poolings, self.max_token_gib = tuple(poolings), max_token_gib
-        self.requires_grad_(False)
+        return sorted({layer % depth for layer in layers})
+
+    @property
+    def recipes(self) -> dict[str, tuple[str, ...]]:
+        """{feature: the parts that stand side by side in it}; parts are what is stored."""
+        if isinstance(self.backbone, RawPixels):
+            return {"pixels": ("pixels",)}
+        found = {}
+        for layer in self.layers:
+            for pooling in self.poolings:
+                if pooling == "attentive" and layer not in self.attentive_layers:
+                    continue
+                kinds = ("cls", "patches") if pooling == "both" else (pooling,)
+                found[f"layer{layer}.{pooling}"] = tuple(f"layer{layer}.{kind}" for kind in kinds)
+        return found
+
+    def parts(self, inputs: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) -> the distinct features: (B, D); patch tokens (B, L, D)."""
+        if isinstance(self.backbone, RawPixels):
+            return self.backbone.features(inputs)
+        wanted = {part for parts in self.recipes.values() for part in parts}
+        last = self.backbone.num_layers - 1
+        found = {}
+        for layer, tokens in self.backbone.block_outputs(inputs, self.layers):
+            normed = layer == last and self.backbone.final_norm
+            spatial = tokens[:, self.backbone.num_extra_tokens :]
+            views = dict(
+                cls=self.backbone.ln1(tokens)[:, 0] if normed else plain_norm(tokens[:, 0]),
+                patches=plain_norm(spatial.mean(dim=1)),
+                attentive=spatial,
+            )
+            named = {f"layer{layer}.{kind}": view for kind, view in views.items()}
+            found |= {name: named[name] for name in named if name in wanted}
+        return found
 
     def forward(
         self, inputs: Tensor, data_samples: list | None = None, mode: str = "tensor"
-    ) -> dict:
+    ) -> dict[str, Tensor]:
         """(B, 3, H, W) -> {'layer11.patches': (B, D), ...}; 'attentive' gives (B, L, D)."""
-        if isinstance(self.backbone, RawPixels):
-            return self.backbone.features(inputs, self.layers, self.poolings)
-        last = self.backbone.num_layers - 1
-        pooled = {}
-        for layer, tokens in self.backbone.block_outputs(inputs, self.layers):
-            normed = layer == last and self.backbone.final_norm
-            cls = self.backbone.ln1(tokens)[:, 0] if normed else plain_norm(tokens[:, 0])
-            spatial = tokens[:, self.backbone.num_extra_tokens :]
-            patches = plain_norm(spatial.mean(dim=1))
-            both = torch.cat([cls, patches], dim=1)
-            views = dict(cls=cls, patches=patches, both=both, attentive=spatial.half())
-            for name in self.poolings:
-                pooled[f"layer{layer}.{name}"] = views[name]
-        return pooled
+        parts = self.parts(inputs)
+        return {
+            name: torch.cat([parts[kind] for kind in kinds], dim=-1)
+            for name, kinds in self.recipes.items()
+        }
 
 
 def plain_norm(x: Tensor) -> Tensor:
@@ -102,27 +152,55 @@ def plain_norm(x: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def extract_features(model: BaseModel, loader: DataLoader, device: torch.device) -> Features:
-    """Run a FeatureModel over a data set; every process gets the whole result, on the CPU.
+def part_shapes(model: FeatureModel, loader: DataLoader, device: torch.device) -> dict[str, tuple]:
+    """-> the shape of each distinct feature of one image, found by running the first one."""
+    model.eval()
+    batch = loader.collate_fn([loader.dataset[0]])
+    batch = model.data_preprocessor(batch, False)
+    parts = model.parts(batch["inputs"].to(device))
+    return {name: tuple(value.shape[1:]) for name, value in parts.items()}
+
+
+def feature_shapes(
+    recipes: Mapping[str, Sequence[str]], shapes: Mapping[str, Sequence[int]]
+) -> dict[str, tuple]:
+    """What each feature is made of and its parts' shapes -> one image's shape by feature."""
+    return {
+        name: (*shapes[kinds[0]][:-1], sum(shapes[kind][-1] for kind in kinds))
+        for name, kinds in recipes.items()
+    }
+
+
+@torch.inference_mode()
+def extract_features(
+    model: FeatureModel, loader: DataLoader, device: torch.device, files: Sequence[RecordFile]
+) -> Features:
+    """Run a FeatureModel over a data set into ``files``; no process holds more than a batch.
 
     The loader's sampler is mmengine's DefaultSampler without shuffling, which deals samples out in
     turn and pads the last round; padding is cut off here. Raises InputError for NaN features.
     """
     model.eval()
-    values, labels = {}, []
+    size, labels = len(loader.dataset), []
+    for file in files:
+        file.create()
     for batch in loader:
         batch = model.data_preprocessor(batch, False)
-        for name, value in model(batch["inputs"].to(device)).items():
-            if value.ndim == 3:
-                _check_memory(model, value, len(loader.dataset))
+        parts = model.parts(batch["inputs"].to(device))
+        for name, value in parts.items():
             _check_finite(name, value)
-            values.setdefault(name, []).append(value.cpu())
+        seen = torch.arange(len(labels), len(labels) + len(batch["data_samples"]))
+        numbers = get_rank() + get_world_size() * seen
+        real = int((numbers < size).sum())
+        parts = {name: value[:real] for name, value in parts.items()}
+        for file in files:
+            file.write(parts, numbers[:real])
         labels += [int(sample.gt_label) for sample in batch["data_samples"]]
-    size = len(loader.dataset)
-    return Features(
-        {name: gather_shards(torch.cat(parts), size) for name, parts in values.items()},
-        gather_shards(torch.tensor(labels), size),
-    )
+    for file in files:
+        file.finish()
+    home = {part: file for file in files for part in file.shapes}
+    values = {name: FeatureTable(home[kinds[0]], kinds) for name, kinds in model.recipes.items()}
+    return Features(values, gather_shards(torch.tensor(labels), size))
 
 
 def _check_finite(name: str, value: Tensor) -> None:
@@ -131,16 +209,6 @@ def _check_finite(name: str, value: Tensor) -> None:
         raise InputError(
             f"{bad} of {len(value)} images of a batch have NaN or infinite features ({name}): the "
             "checkpoint is broken, or the precision too low for it; nothing was evaluated."
-        )
-
-
-def _check_memory(model: FeatureModel, tokens: Tensor, size: int) -> None:
-    needed = size * tokens[0].numel() * 2 * len(model.layers) / 2**30
-    if needed > model.max_token_gib:
-        raise InputError(
-            f"Attentive pooling would keep {needed:.0f} GiB of patch tokens for {size} images, "
-            f"more than max_token_gib={model.max_token_gib:g}; read fewer layers, take a subset of "
-            "the training set, raise the limit, or leave 'attentive' out of poolings."
         )
 
 

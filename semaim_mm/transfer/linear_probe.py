@@ -1,11 +1,13 @@
 """The fast linear probe: features extracted once, a grid of linear classifiers trained together.
 
-Every (layer, pooling) with every learning rate is one classifier; all see the same batches. The
-best is chosen on a held-out part of the training set, never on the test set.
-Legend: N training images, D feature width, C classes, R learning rates.
+Every (layer, pooling) with every learning rate is one classifier; all see the same batches, read
+from the feature files as they come. The best is chosen on a held-out part of the training set,
+never on the test set.
+Legend: N training images, M test images, D feature width, C classes, R learning rates.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from mmengine.logging import print_log
@@ -13,27 +15,12 @@ from torch import Tensor
 
 from semaim_mm.errors import InputError
 from semaim_mm.transfer.attentive import AttentiveGrid
-from semaim_mm.transfer.features import Features
+from semaim_mm.transfer.features import Features, FeatureTable
+from semaim_mm.transfer.moments import Moments, moments_memory, table_moments
 from semaim_mm.transfer.protocol import PROTOCOLS, Outcome
+from semaim_mm.transfer.split import check_holdout, holdout_split
 
-
-def holdout_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """(N,) labels -> indices of (fit, held out), class-balanced, by seed."""
-    generator = torch.Generator().manual_seed(seed)
-    fit, held = [], []
-    for label in labels.unique().tolist():
-        index = (labels == label).nonzero()[:, 0]
-        index = index[torch.randperm(len(index), generator=generator)]
-        cut = max(1, round(len(index) * fraction))
-        held.append(index[:cut])
-        fit.append(index[cut:])
-    fit, held = torch.cat(fit), torch.cat(held)
-    if not len(fit):
-        raise InputError(
-            "The training set has too few images a class to hold some out for choosing the "
-            "learning rate; add images, or lower LinearProbe's holdout."
-        )
-    return fit, held
+Table = FeatureTable | Tensor
 
 
 class LinearGrid:
@@ -43,15 +30,22 @@ class LinearGrid:
     over the whole set instead of a batch.
     """
 
-    def __init__(self, fit: Tensor, num_classes: int, rates: Tensor, momentum: float = 0.9):
-        self.mean = fit.mean(dim=0)
-        self.scale = (fit.var(dim=0, unbiased=False) + 1e-6).rsqrt()
-        self.rates, self.momentum = rates.to(fit.device)[:, None, None], momentum
+    def __init__(self, moments: Moments, num_classes: int, rates: Tensor, momentum: float = 0.9):
+        width, device = len(moments.mean), moments.mean.device
+        self.mean, self.scale = moments.mean, (moments.variance + 1e-6).rsqrt()
+        self.rates, self.momentum = rates.to(device)[:, None, None], momentum
         generator = torch.Generator().manual_seed(0)
-        weight = torch.randn(fit.shape[1], num_classes, generator=generator) * 0.01
-        self.weight = weight.to(fit.device).repeat(len(rates), 1, 1)
-        self.bias = torch.zeros(len(rates), 1, num_classes, device=fit.device)
+        weight = torch.randn(width, num_classes, generator=generator) * 0.01
+        self.weight = weight.to(device).repeat(len(rates), 1, 1)
+        self.bias = torch.zeros(len(rates), 1, num_classes, device=device)
         self.velocity = [torch.zeros_like(self.weight), torch.zeros_like(self.bias)]
+
+    @classmethod
+    def memory(cls, shape: Sequence[int], num_classes: int, rates: int, batch: int) -> tuple:
+        """One image's (D,) -> bytes (held, more during a step of ``batch`` images)."""
+        (width,) = shape
+        values = rates * 4 * (width * num_classes + num_classes)
+        return 2 * values, 2 * values + batch * 4 * (4 * width + 4 * rates * num_classes)
 
     def logits(self, x: Tensor) -> Tensor:
         """(B, D) -> (R, B, C)."""
@@ -71,9 +65,21 @@ class LinearGrid:
             value.sub_(self.rates * factor * velocity)
 
 
+class _Group(NamedTuple):
+    """Tables of the same images, trained together: their names, what is fitted and held out."""
+
+    names: list[str]
+    fit: Tensor
+    held: Tensor
+
+
 @PROTOCOLS.register_module()
 class LinearProbe:
     """Train the grid, choose on held-out training images, report the test set once.
+
+    Features stay where they are stored and come to the device a batch at a time: ``memory`` says
+    how much that takes, whatever N is. Tables of a share of the images (attentive pooling) are
+    trained on batches of their own in the same go; their held-out images are of the share.
 
     Args:
         base_rates: learning rates for 256 images; the step uses base x batch_size / 256.
@@ -98,44 +104,106 @@ class LinearProbe:
         self.holdout, self.seed = holdout, seed
 
     def check(self, bank_size: int) -> None:
-        """Nothing can be known to fail before the labels are seen."""
+        """The number of images alone settles nothing; see ``check_labels``."""
+
+    def check_labels(self, labels: Tensor) -> None:
+        """(N,) -> refuse, before features are extracted, classes that can't be held out from."""
+        check_holdout(labels, self.holdout)
+
+    def memory(self, shapes: Mapping[str, Sequence[int]], num_classes: int) -> int:
+        """One image's shape by feature -> bytes that training and testing take beside the model.
+
+        Not counted: what is kept of an image whatever its features are, R bytes a feature of those
+        held out or tested, and for labels, order, split and place in the file 40 bytes.
+        """
+        needs = [
+            _grid_type(shape).memory(shape, num_classes, len(self.base_rates), self.batch_size)
+            for shape in shapes.values()
+        ]
+        held, step = (sum(need[0] for need in needs), max(need[1] for need in needs))
+        return held + max(step, moments_memory(list(shapes.values())))
 
     @torch.no_grad()
     def evaluate(
         self, bank: Features, test: Features, num_classes: int, device: torch.device
     ) -> Outcome:
-        fit, held = holdout_split(bank.labels, self.holdout, self.seed)
-        tables = {name: value.to(device) for name, value in bank.values.items()}
-        labels = bank.labels.to(device)
         rates = torch.tensor(self.base_rates) * self.batch_size / 256
-        grids = {
-            name: (LinearGrid if x.ndim == 2 else AttentiveGrid)(x[fit], num_classes, rates)
-            for name, x in tables.items()
-        }
-        self._train(grids, tables, labels, fit)
-
-        held_top1, test_hits = {}, {}
-        for name, grid in grids.items():
-            hits = self._predict(grid, tables[name][held]) == labels[held]
-            held_top1[name] = 100 * hits.double().mean(dim=1)
-            test_hits[name] = self._predict(grid, test.values[name].to(device)).cpu() == test.labels
+        found = {}
+        for group in self._groups(bank):
+            tables = {name: bank.values[name] for name in group.names}
+            moments = table_moments(tables, group.fit, device)
+            grids = {
+                name: _grid_type(table.shape[1:])(moments[name], num_classes, rates)
+                for name, table in tables.items()
+            }
+            self._train(grids, tables, bank.labels, group.fit, device)
+            held = self._hits(grids, tables, bank.labels, group.held, device)
+            everything = torch.arange(len(test.labels))
+            tested = self._hits(grids, test.values, test.labels, everything, device)
+            for name in group.names:
+                found[name] = (100 * held[name].double().mean(dim=1), tested[name])
+        # in the order in which the model offers them
+        held_top1 = {name: found[name][0] for name in bank.values}
+        test_hits = {name: found[name][1] for name in bank.values}
         return self._report(held_top1, test_hits)
 
-    def _predict(self, grid: "LinearGrid | AttentiveGrid", table: Tensor) -> Tensor:
-        """(N, ...) features -> (R, N) classes, a batch at a time."""
-        parts = [grid.logits(part).argmax(dim=-1) for part in table.split(self.batch_size)]
-        return torch.cat(parts, dim=1)
+    def _groups(self, bank: Features) -> list[_Group]:
+        """Tables of all images, then those of a share."""
+        groups, found = {False: [], True: []}, []
+        for name, table in bank.values.items():
+            groups[getattr(table, "images", None) is not None].append(name)
+        for shared, names in groups.items():
+            if not names:
+                continue
+            if shared:
+                images = bank.values[names[0]].images
+                fit, held = holdout_split(bank.labels[images], self.holdout, self.seed)
+                found.append(_Group(names, images[fit], images[held]))
+            else:
+                found.append(_Group(names, *holdout_split(bank.labels, self.holdout, self.seed)))
+        return found
 
-    def _train(self, grids: dict, tables: dict, labels: Tensor, fit: Tensor) -> None:
+    def _hits(
+        self,
+        grids: dict,
+        tables: Mapping[str, Table],
+        labels: Tensor,
+        index: Tensor,
+        device: torch.device,
+    ) -> dict[str, Tensor]:
+        """Images ``index`` (n,) -> {feature: (R, n) whether each classifier is right}, on the CPU.
+
+        One byte a classifier and image is kept; features come a batch at a time.
+        """
+        hits = {
+            name: torch.empty(len(self.base_rates), len(index), dtype=torch.bool) for name in grids
+        }
+        for start, batch in enumerate(index.split(self.batch_size)):
+            truth = labels[batch].to(device)
+            place = slice(start * self.batch_size, start * self.batch_size + len(batch))
+            for name, grid in grids.items():
+                logits = grid.logits(_read(tables[name], batch, device))
+                hits[name][:, place] = (logits.argmax(dim=-1) == truth).cpu()
+        return hits
+
+    def _train(
+        self,
+        grids: dict,
+        tables: Mapping[str, Table],
+        labels: Tensor,
+        fit: Tensor,
+        device: torch.device,
+    ) -> None:
         generator = torch.Generator().manual_seed(self.seed)
         steps = -(-len(fit) // self.batch_size) * self.epochs
         done = 0
         for _ in range(self.epochs):
-            order = fit[torch.randperm(len(fit), generator=generator)].to(labels.device)
+            order = fit[torch.randperm(len(fit), generator=generator)]
             for batch in order.split(self.batch_size):
                 factor = 0.5 * (1 + torch.cos(torch.tensor(torch.pi * done / steps)).item())
+                truth = labels[batch].to(device)
                 for name, grid in grids.items():
-                    grid.step(tables[name][batch], labels[batch], factor)
+                    grid.step(_read(tables[name], batch, device), truth, factor)
                 done += 1
 
     def _report(self, held_top1: dict[str, Tensor], test_hits: dict[str, Tensor]) -> Outcome:
@@ -158,3 +226,11 @@ class LinearProbe:
         correct = test_hits[name][rate]
         chosen = dict(feature=name, base_lr=self.base_rates[rate], chosen_on="held-out train")
         return Outcome({"top1": 100 * correct.double().mean().item(), **metrics}, correct, chosen)
+
+
+def _grid_type(shape: Sequence[int]) -> type[LinearGrid] | type[AttentiveGrid]:
+    return LinearGrid if len(shape) == 1 else AttentiveGrid
+
+
+def _read(table: Table, index: Tensor, device: torch.device) -> Tensor:
+    return table[index].to(device).float()

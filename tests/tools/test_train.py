@@ -164,7 +164,7 @@ def assert_refused(run: SimpleNamespace, *words: str) -> None:
         ({"model.neck.query_depth": 3}, ["query_depth=3 does not divide depth=4"]),
         ({"model.backbone.img_size": 65}, ["img_size=65 is not a multiple of patch_size=8"]),
         ({"model.order.type": "SpiralOrder"}, ["no generation order 'SpiralOrder'"]),
-        ({"precision": "fp8"}, ["precision='fp8' is none of auto, fp32, bf16, fp16"]),
+        ({"precision": "fp8"}, ["precision='fp8' is none of auto, auto-fp16, fp32, bf16, fp16"]),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

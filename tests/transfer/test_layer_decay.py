@@ -51,7 +51,7 @@ def undecayed(model: nn.Module, paramwise: dict | None) -> set[str]:
             | {f"layers.{i}.attn.relative_position_bias_table" for i in range(4)},
         ),
         (
-            dict(with_cls_token=False, windows=dict(size=2, rel_pos="shared")),
+            dict(with_cls_token=False, windows=dict(size=2, global_blocks=(3,), rel_pos="shared")),
             {"pos_embed", "rel_pos_shared.whole", "rel_pos_shared.window"},
         ),
         (

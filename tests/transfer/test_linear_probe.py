@@ -6,8 +6,9 @@ from torch import nn
 
 from semaim_mm.errors import InputError
 from semaim_mm.transfer.features import Features
-from semaim_mm.transfer.linear_probe import LinearGrid, LinearProbe, holdout_split
+from semaim_mm.transfer.linear_probe import LinearGrid, LinearProbe
 from semaim_mm.transfer.logistic_regression import LogisticRegression
+from semaim_mm.transfer.moments import table_moments
 
 CPU = torch.device("cpu")
 
@@ -23,7 +24,8 @@ def blobs(n: int, classes: int, spread: float, seed: int) -> tuple[torch.Tensor,
 def test_each_classifier_of_the_grid_steps_as_torch_sgd_would():
     x, labels = blobs(64, 4, 1.0, 0)
     rates = torch.tensor([0.01, 0.3])
-    grid = LinearGrid(x, 4, rates)
+    moments = table_moments({"x": x}, torch.arange(64), CPU)["x"]
+    grid = LinearGrid(moments, 4, rates)
     start = grid.weight.clone()
     for _ in range(5):
         grid.step(x, labels, factor=0.5)
@@ -38,20 +40,6 @@ def test_each_classifier_of_the_grid_steps_as_torch_sgd_would():
             optimizer.step()
         torch.testing.assert_close(grid.weight[index], weight.detach(), rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(grid.bias[index, 0], bias.detach(), rtol=1e-4, atol=1e-6)
-
-
-def test_the_split_is_balanced_disjoint_and_a_function_of_the_seed():
-    labels = torch.tensor([0] * 50 + [1] * 20)
-    fit, held = holdout_split(labels, 0.2, seed=3)
-    assert sorted([*fit.tolist(), *held.tolist()]) == list(range(70))
-    assert (labels[held] == 0).sum() == 10 and (labels[held] == 1).sum() == 4
-    assert held.tolist() == holdout_split(labels, 0.2, seed=3)[1].tolist()
-    assert held.tolist() != holdout_split(labels, 0.2, seed=4)[1].tolist()
-
-
-def test_a_class_with_one_image_cannot_be_split():
-    with pytest.raises(InputError, match="too few images"):
-        holdout_split(torch.tensor([0]), 0.5, seed=0)
 
 
 def test_the_probe_separates_blobs_and_is_at_chance_on_noise():
@@ -99,3 +87,18 @@ def test_one_label_a_class_chooses_nothing():
     )
     assert outcome.metrics["top1"] == 100
     assert outcome.chosen["chosen_on"].startswith("nothing")
+
+
+@pytest.mark.parametrize("protocol", [LinearProbe(holdout=0.2), LogisticRegression(holdout=0.9)])
+def test_classes_that_cannot_be_held_out_from_are_named_from_labels_alone(protocol):
+    labels = torch.tensor([0] * 30 + [1] * 30)
+    protocol.check_labels(labels)
+    few = torch.tensor([0] * 30 + [1] * (1 if isinstance(protocol, LinearProbe) else 2))
+    with pytest.raises(InputError, match=r"1 of 2 classes .* \(class 1: [12]\)"):
+        protocol.check_labels(few)
+
+
+def test_logistic_regression_accepts_one_label_a_class_but_not_one_class():
+    LogisticRegression().check_labels(torch.arange(4))
+    with pytest.raises(InputError, match="two classes or more"):
+        LogisticRegression().check_labels(torch.zeros(9, dtype=torch.long))
