@@ -59,9 +59,8 @@ def options_for(cfg, imagenet) -> dict:
     return options
 
 
-# ViT-H with its optimiser needs more memory than two-core machines have; the leaf table builds it
 CLASSIFICATION = ("cls", "pretrain", "pretrain/ablations", "pretrain/baselines")
-LEAVES = [name for name in full_size_leaves(*CLASSIFICATION) if "vith" not in name]
+LEAVES = full_size_leaves(*CLASSIFICATION)
 
 
 @pytest.mark.parametrize("name", LEAVES)
@@ -84,6 +83,12 @@ def test_a_leaf_makes_an_update_and_an_evaluation(name, imagenet, vit_base, tmp_
         metrics = build_runner(cfg).test()
         assert 0 <= metrics["top1"] <= 100
         return
+    if "vith" in name:
+        # AdamW's two moments of a billion weights would not fit beside them
+        cfg.optim_wrapper.optimizer = dict(type="SGD", lr=1e-4)
+        cfg.total_batch = cfg.train_dataloader.batch_size = 1
+        cfg.base_lr = None
+        cfg.train_dataloader.dataset.dataset.indices = [0]
     loader = cfg.train_dataloader
     dataset = loader.dataset.dataset
     if dataset.get("subset"):

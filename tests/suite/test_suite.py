@@ -242,3 +242,11 @@ def test_a_child_dies_with_the_suite(tmp_path):
 def test_a_process_that_fails_gives_its_code(tmp_path):
     assert run_logged([sys.executable, "-c", "print('x'); exit(3)"], tmp_path / "log") == 3
     assert sha256_text((tmp_path / "log").read_text()) == sha256_text("x\n")
+
+
+@pytest.mark.parametrize("name", ["demo", "small"])
+def test_the_shipped_suites_can_be_planned(name):
+    spec = read_spec(f"configs/suites/{name}.py")
+    stages = plan(spec)
+    assert len({stage.name for stage in stages}) == len(stages)
+    assert {stage.task for stage in stages if stage.kind == "test"} == set(spec.tasks)

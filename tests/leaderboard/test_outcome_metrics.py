@@ -1,0 +1,144 @@
+"""What an evaluation kept by image gives its metrics again, or is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from coco_scene import evaluate, scene
+from result_files import write, write_right
+
+from semaim_mm.errors import InputError
+from semaim_mm.interop.checkpoint_file import sha256_of
+from semaim_mm.leaderboard.collect import trust
+from semaim_mm.leaderboard.outcome_metrics import Outcomes, outcome_metric
+
+RIGHT = np.array([True, False, True, True])
+
+
+def once(metric):
+    return {k: v[0] for k, v in metric.values(np.ones((1, metric.n), int)).items()}
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """A COCO result with its detections -> (result, file of the ground truth)."""
+    truth, found = scene(0)
+    whole = evaluate(truth, found)
+    folder = tmp_path / "ours/seed0"
+    folder.mkdir(parents=True)
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (folder / "predictions.bbox.json").write_text(json.dumps(found))
+    path = write(
+        tmp_path,
+        metrics=dict(bbox_mAP=100 * whole.stats[0], bbox_mAP_s=100 * whole.stats[3]),
+        n_evaluated=12,
+        n_dataset=12,
+        run=dict(
+            predictions=dict(
+                bbox=dict(
+                    file="predictions.bbox.json",
+                    sha256=sha256_of(folder / "predictions.bbox.json"),
+                )
+            )
+        ),
+    )
+    return trust(path), tmp_path / "truth.json"
+
+
+def test_right_and_wrong_images_give_top1(tmp_path):
+    metric = outcome_metric(trust(write_right(tmp_path, RIGHT)))
+    assert (metric.n, once(metric)) == (4, {"top1": 75})
+
+
+def test_pixels_by_image_and_class_give_miou(tmp_path):
+    label = np.array([[6, 4], [10, 0]])
+    hits = np.array([[3, 4], [8, 0]])
+    union = np.array([[6, 7], [10, 2]])
+    arrays = dict(intersection=hits, union=union, predicted=union - label + hits, label=label)
+    scores = dict(mIoU=100 * (11 / 16 + 4 / 9) / 2, aAcc=75.0)
+    metric = outcome_metric(trust(write(tmp_path, metrics=scores, outcomes=arrays)))
+    assert once(metric)["mIoU"] == pytest.approx(scores["mIoU"])
+
+
+def test_detections_give_ap_with_the_ground_truth_named_by_data_or_manifest(coco):
+    result, truth = coco
+    data = result.content["data"]
+    for key in (data["name"], data["manifest_sha256"]):
+        metric = outcome_metric(result, {key: truth})
+        reported = result.content["metrics"]["bbox_mAP"]["value"]
+        assert once(metric)["bbox_mAP"] == pytest.approx(reported, abs=1e-9)
+
+
+def test_detections_without_their_ground_truth_are_told_what_is_missing(coco):
+    with pytest.raises(InputError, match="needs the annotations of toy"):
+        outcome_metric(coco[0])
+
+
+def test_edited_detections_are_refused(coco):
+    result, truth = coco
+    (result.path.parent / "predictions.bbox.json").write_text("[]")
+    with pytest.raises(InputError, match="edited since the evaluation"):
+        outcome_metric(result, {"toy": truth})
+
+
+def test_the_ground_truth_of_other_images_is_refused(coco):
+    result, truth = coco
+    content = json.loads(truth.read_text())
+    content["images"].append(dict(id=99, width=600, height=600))
+    truth.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="has 13 images"):
+        outcome_metric(result, {"toy": truth})
+
+
+def test_another_ground_truth_of_the_same_images_does_not_give_the_reported_ap(coco):
+    result, truth = coco
+    content = json.loads(truth.read_text())
+    content["annotations"] = content["annotations"][1:]
+    truth.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="reports bbox_mAP .* don't belong together"):
+        outcome_metric(result, {"toy": truth})
+
+
+def test_outcomes_of_another_run_are_refused(tmp_path):
+    path = write_right(tmp_path, RIGHT)
+    np.savez(path.with_name("outcomes.npz"), correct=~RIGHT)
+    with pytest.raises(InputError, match="reports top1 75.000000, but .* 25.000000"):
+        outcome_metric(trust(path))
+
+
+@pytest.mark.parametrize("name", ["iou", "ap", "correct"])
+def test_the_mean_of_a_value_by_image_is_refused(tmp_path, name):
+    path = write(tmp_path, outcomes={name: np.array([0.1, 0.9, 0.4, 0.6])})
+    with pytest.raises(InputError, match=f"kept {name} by image.*not the data set's metric"):
+        outcome_metric(trust(path))
+
+
+def test_a_result_that_kept_nothing_by_image_says_so(tmp_path):
+    with pytest.raises(InputError, match="kept nothing by image"):
+        outcome_metric(trust(write(tmp_path)))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"no archive"])
+def test_a_broken_outcome_file_is_named(tmp_path, content):
+    path = write_right(tmp_path, RIGHT)
+    path.with_name("outcomes.npz").write_bytes(content)
+    with pytest.raises(InputError, match="outcomes.npz is not readable"):
+        outcome_metric(trust(path))
+
+
+def test_outcomes_of_fewer_images_are_named(tmp_path):
+    path = write_right(tmp_path, RIGHT)
+    np.savez(path.with_name("outcomes.npz"), correct=RIGHT[:3])
+    with pytest.raises(InputError, match="correct has 3 entries for 4 images"):
+        outcome_metric(trust(path))
+
+
+def test_outcomes_are_read_once_and_a_fault_is_told_each_time(tmp_path):
+    outcomes, good = Outcomes(), trust(write_right(tmp_path, RIGHT))
+    assert outcomes(good) is outcomes(good)
+    bad = trust(write(tmp_path, "bad"))
+    for _ in range(2):
+        with pytest.raises(InputError, match="kept nothing"):
+            outcomes(bad)
