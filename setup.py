@@ -21,6 +21,7 @@ REQUIRES = [
     "safetensors>=0.5,<1",
     "rich>=13,<16",
     "scikit-learn>=1.5,<2",
+    "scipy>=1.14,<2",
     "scikit-image>=0.25,<0.27",  # also ships photographs that the sample data uses
     "jsonschema>=4.20,<5",
     "pycocotools>=2.0.8,<3",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -14,8 +16,17 @@ from semaim_mm.runtime.launch import build_runner, load_config
 from semaim_mm.vit import SemAIMViT
 
 pytestmark = pytest.mark.slow
-# the multi-scale leaf trains nothing of its own
-TRAINED = [name for name in full_size_leaves("det", "seg") if not name.endswith("-ms.py")]
+# the multi-scale leaf trains nothing of its own; shorter ones differ by their length alone
+SHORTER = ("-ms.py", "-25ep_coco.py", "-50ep_coco.py")
+TRAINED = [name for name in full_size_leaves("det", "seg") if not name.endswith(SHORTER)]
+
+
+@pytest.fixture(autouse=True)
+def all_cores():
+    """Full width is where threads pay; tests of tiny models run on one."""
+    torch.set_num_threads(os.cpu_count())
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +90,15 @@ def test_a_leaf_makes_an_update_and_an_evaluation(name, data, checkpoints, tmp_p
     assert torch.equal(start, model.state_dict()[weight]) == frozen
     metric = "bbox_mAP" if "/det/" in name else "mIoU"
     assert 0 <= runner.message_hub.get_scalar(f"val/{metric}").current() <= 100
+
+
+@pytest.mark.parametrize("epochs", [25, 50])
+def test_shorter_leaves_differ_by_their_length_alone(epochs):
+    name = "configs/det/mask-rcnn_semaim-vitb_benchmarking-{}ep_coco.py"
+    long, short = (load_config(name.format(number), {}, "x").to_dict() for number in (100, epochs))
+    assert short["train_cfg"].pop("max_iters") == round(184375 * epochs / 100)
+    assert long["train_cfg"].pop("max_iters") == 184375
+    assert long == short
 
 
 def test_the_multi_scale_leaf_evaluates(data, checkpoints, tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """Every full-size leaf at full width on four images: an update, an evaluation where it has one."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,14 @@ from semaim_mm.vit import SemAIMViT
 
 pytestmark = pytest.mark.slow
 ONE_LOADER = dict(batch_size=2, num_workers=0, persistent_workers=False, pin_memory=False)
+
+
+@pytest.fixture(autouse=True)
+def all_cores():
+    """Full width is where threads pay; tests of tiny models run on one."""
+    torch.set_num_threads(os.cpu_count())
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
