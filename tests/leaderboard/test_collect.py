@@ -11,6 +11,7 @@ from result_files import finetuned, weights, write
 
 from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.collect import Seeds, collect, trust
+from semaim_mm.leaderboard.table import leaderboard
 from semaim_mm.report.result import canonical, sha256_text
 
 
@@ -74,6 +75,15 @@ def test_an_edited_result_is_left_out(tmp_path, bad):
 def test_a_file_that_is_no_json_is_left_out(tmp_path, bad):
     bad.write_bytes(b"\xff\x00{")
     assert "no readable result file" in the_reason(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "metrics", ["[" * 100_000, '{"top1": {"value": 1' + "0" * 400 + ', "unit": "percent"}}']
+)
+def test_what_no_tool_writes_is_left_out_too(tmp_path, bad, metrics):
+    content = json.loads(bad.read_text()) | dict(metrics="HERE")
+    bad.write_text(json.dumps(content).replace('"HERE"', metrics))
+    assert "no result that any tool wrote" in the_reason(tmp_path)
 
 
 @pytest.mark.parametrize("status", ["failed", "incomplete"])
@@ -142,6 +152,23 @@ def test_random_weights_come_from_the_seed_that_drew_them(tmp_path):
     frozen = trust(write(tmp_path, "random", seed=6, checkpoint=None))
     assert frozen.seeds == Seeds(6, None)
     assert len({scratch.run, frozen.run}) == 2
+
+
+def test_parts_that_the_schema_leaves_free_may_be_anything(tmp_path):
+    odd = dict(weights("m"), origin=dict(seed="seven", budget=[1]), coverage=dict(new=None))
+    run = dict(predictions=[1], per_class=2, training=3, chosen=4, decided_by=5, command=[])
+    write(tmp_path, "odd", checkpoint=odd, protocol=dict(evaluator=["KNN"]), run=run)
+    row = leaderboard(tmp_path).groups[0].rows[0]
+    assert (row.epochs, row.runs[0].pretraining_seed, row.runs[0].training) == (None, None, None)
+    assert "kept nothing by image" in row.cells["top1"].no_images
+
+
+def test_pretrained_weights_that_are_named_by_no_hash_are_left_out(tmp_path):
+    write(tmp_path, "good")
+    tuned = finetuned("bad", 0, 1)
+    tuned["checkpoint"]["started_from"]["sha256"] = ["x"]
+    write(tmp_path, **tuned)
+    assert "which is no hash" in the_reason(tmp_path)
 
 
 def test_raw_pixels_have_no_seed(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from result_files import finetuned, write, write_right
+from result_files import finetuned, weights, write, write_right
 from scipy import stats
 
 from semaim_mm.errors import InputError
@@ -102,13 +102,13 @@ def test_results_under_several_protocols_are_never_compared_with_each_other(tmp_
     write(tmp_path, "ours")
     write(tmp_path, "theirs", protocol=dict(task="knn", pooling="cls"))
     found = the_difference(tmp_path)
-    assert found.pairs == () and "no results under one protocol" in found.verdict
+    assert found.pairs == () and "no results yet under one protocol" in found.verdict
 
 
 def test_results_on_several_data_sets_are_never_compared_with_each_other(tmp_path):
     write(tmp_path, "ours")
     write(tmp_path, "theirs", data=dict(name="toy", manifest_sha256="b" * 64))
-    assert "no results under one protocol" in the_difference(tmp_path).verdict
+    assert "no results yet under one protocol" in the_difference(tmp_path).verdict
 
 
 def test_a_pair_is_compared_in_every_group_that_has_both_and_corrected_over_all(tmp_path):
@@ -195,6 +195,36 @@ def test_methods_of_several_sizes_are_compared_size_by_size(tmp_path):
     write(tmp_path, "b", arch="ViT-small/16", folder="small")
     found = compare(collect(tmp_path).trusted, [("a", "b")])
     assert [d.arch for d in found] == ["ViT-base/16", "ViT-large/16"]
+
+
+def test_methods_with_one_row_each_are_compared_whatever_their_size_and_pretraining(tmp_path):
+    write(tmp_path, "a")
+    write(tmp_path, "b", checkpoint=None, arch="RawPixels")
+    assert the_difference(tmp_path, ("a", "b")).arch == "RawPixels and ViT-base/16"
+
+
+def test_of_one_size_random_weights_are_compared_with_pretrained_ones(tmp_path):
+    for arch in ("ViT-base/16", "ViT-large/16"):
+        write(tmp_path, "a", arch=arch, folder=f"a/{arch}")
+        write(tmp_path, "random", arch=arch, folder=f"random/{arch}", checkpoint=None)
+    found = compare(collect(tmp_path).trusted, [("a", "random")])
+    assert [d.arch for d in found] == ["ViT-base/16", "ViT-large/16"]
+
+
+def test_several_rows_of_one_size_are_compared_with_those_of_as_many_epochs(tmp_path):
+    for method in ("a", "b"):
+        for epochs in (1, 2):
+            checkpoint = weights(f"{method} {epochs}", 0)
+            checkpoint["origin"]["budget"]["epochs"] = epochs
+            write(
+                tmp_path,
+                method,
+                score=10.0 * epochs + (method == "a"),
+                checkpoint=checkpoint,
+                folder=f"{method}{epochs}",
+            )
+    found = compare(collect(tmp_path).trusted, [("a", "b")])
+    assert [(d.pairs[0].first, d.pairs[0].second) for d in found] == [(11, 10), (21, 20)]
 
 
 @pytest.mark.parametrize(

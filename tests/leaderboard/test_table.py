@@ -161,6 +161,24 @@ def test_images_are_resampled_for_the_mean_over_seeds(tmp_path):
     )
 
 
+def test_an_interval_over_images_stays_between_0_and_100(tmp_path):
+    correct = np.arange(40) > 0
+    write_right(tmp_path, correct)
+    write_right(tmp_path, ~correct, method="b")
+    found = [row.cells["top1"].over_images for row in leaderboard(tmp_path).groups[0].rows]
+    assert (found[0].high, found[1].low) == (100, 0)
+
+
+def test_a_pretraining_counts_once_over_images_too_however_often_it_was_finetuned(tmp_path):
+    random = np.random.default_rng(0)
+    for pretraining, fitting, share in ((0, 0, 0.9), (0, 1, 0.9), (0, 2, 0.9), (1, 0, 0.1)):
+        correct = random.random(300) < share
+        write_right(tmp_path, correct, **finetuned("m", pretraining, fitting))
+    cell = leaderboard(tmp_path).groups[0].rows[0].cells["top1"]
+    assert cell.value == pytest.approx(50, abs=3)
+    assert cell.over_images.value == pytest.approx(cell.value)
+
+
 def test_a_cell_without_an_interval_over_images_says_why(tmp_path):
     correct = np.array([True, False, True, True])
     write(tmp_path, metrics=dict(top1=75.0, top5=100.0), outcomes=dict(correct=correct))

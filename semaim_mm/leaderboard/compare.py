@@ -1,0 +1,251 @@
+"""The one or two comparisons that were declared beforehand: the only ones that say "better".
+
+Differences are paired over pretraining seeds and tested by Student's t; p values are corrected
+(Holm) over all tests that the declared pairs ask for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import optimize, stats
+
+from semaim_mm.errors import InputError
+from semaim_mm.leaderboard.collect import Trusted
+from semaim_mm.leaderboard.intervals import RESAMPLES, Interval, over_images, over_seeds
+from semaim_mm.leaderboard.outcome_metrics import Combination, Outcomes
+from semaim_mm.leaderboard.scores import (
+    RowKey,
+    check_same_images,
+    groups_of,
+    headline_of,
+    scores_by_run,
+    seed_clash,
+    shares,
+)
+
+MOST = 2  # comparisons that a specification may declare
+ALPHA, POWER = 0.05, 0.8
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two rows' scores with one pretraining seed; several finetunings of a seed are averaged."""
+
+    seed: int
+    first: float
+    second: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """First minus second in one group's headline metric; ``task`` is '' where no group has both.
+
+    ``p`` is the paired t test's over pretraining seeds, ``corrected`` Holm's; ``detectable`` the
+    smallest true difference that so many seeds show four times in five. Each is None where the
+    seeds can't say, and ``verdict`` says so. ``better`` names the method, if the test does.
+    """
+
+    first: str
+    second: str
+    verdict: str
+    arch: str = ""
+    task: str = ""
+    fingerprint: str = ""
+    metric: str = ""
+    pairs: tuple[Pair, ...] = ()
+    over_pretraining: Interval | None = None
+    over_images: Interval | None = None
+    no_images: str | None = None
+    p: float | None = None
+    corrected: float | None = None
+    detectable: float | None = None
+    better: str | None = None
+
+
+def compare(
+    results: Sequence[Trusted],
+    declared: Sequence[Sequence[str]],
+    outcomes: Outcomes | None = None,
+    resamples: int = RESAMPLES,
+) -> list[Difference]:
+    """Declared pairs of methods -> a difference for every group that has both.
+
+    Args:
+        declared: (first, second) method names, at most MOST pairs, declared before anything ran.
+        outcomes: what was kept by image; without, there is no interval over images.
+
+    Raises:
+        InputError: too many pairs, or one that names a method twice.
+    """
+    _check(declared)
+    found: list[tuple[Difference, tuple[list[Trusted], list[Trusted]]]] = []
+    for pair in declared:
+        before = len(found)
+        for rows in groups_of(results).values():
+            found += [(_difference(*sides), sides) for sides in _sides(rows, *pair)]
+        if len(found) == before:
+            verdict = (
+                f"{pair[0]} and {pair[1]} have no results yet under one protocol, on the same data "
+                "and of the same size, so nothing is tested."
+            )
+            found.append((Difference(*pair, verdict), ([], [])))
+    corrected = holm([difference.p for difference, _ in found])
+    return [
+        _judged(_with_images(difference, sides, outcomes, resamples), value, ALPHA / len(found))
+        for (difference, sides), value in zip(found, corrected, strict=True)
+    ]
+
+
+def holm(p: Sequence[float | None]) -> list[float | None]:
+    """p values -> corrected ones, in the same order. A declared test without one still counts.
+
+    Source: Holm 1979, step down: the smallest is multiplied by the number of tests, the next by
+    one less, none falls below the one before.
+    """
+    corrected: list[float | None] = [None] * len(p)
+    known = sorted((value, index) for index, value in enumerate(p) if value is not None)
+    largest = 0.0
+    for rank, (value, index) in enumerate(known):
+        largest = max(largest, min(1.0, value * (len(p) - rank)))
+        corrected[index] = largest
+    return corrected
+
+
+def smallest_difference(sd: float, n: int, alpha: float = ALPHA, power: float = POWER) -> float:
+    """Standard deviation of n paired differences -> the true mean that a t test would show.
+
+    Two-sided at ``alpha``, found in a share ``power`` of repetitions; in the unit of ``sd``.
+    Raises InputError for fewer than two pairs.
+    """
+    if n < 2:
+        raise InputError(f"{n} pairs show no difference of any size; run at least two seeds.")
+    edge = stats.t.isf(alpha / 2, n - 1)
+
+    def lacking(shift: float) -> float:
+        # t squared is F, whose noncentral law scipy has at large shifts too, unlike that of t
+        return stats.ncf.sf(edge**2, 1, n - 1, shift**2) - power
+
+    # the power at a shift of the edge is about one half, and grows with the shift
+    high = edge
+    while lacking(high) < 0:
+        high *= 2
+    return float(optimize.brentq(lacking, 0, high)) * sd / np.sqrt(n)
+
+
+def _check(declared: Sequence[Sequence[str]]) -> None:
+    if len(declared) > MOST:
+        raise InputError(
+            f"{len(declared)} comparisons are declared; a specification declares at most {MOST}, "
+            "those that it was made for. Every further one costs the others power."
+        )
+    for pair in declared:
+        if len(pair) != 2 or pair[0] == pair[1]:
+            raise InputError(
+                f"A comparison is of two different methods, not of {' and '.join(pair) or 'none'}."
+            )
+
+
+def _sides(
+    rows: dict[RowKey, list[Trusted]], first: str, second: str
+) -> list[tuple[list[Trusted], list[Trusted]]]:
+    """The rows of a group that two names mean; with several rows a name, those alike otherwise."""
+    ours = {key: found for key, found in rows.items() if key.method == first}
+    theirs = {key: found for key, found in rows.items() if key.method == second}
+    if len(ours) == len(theirs) == 1:
+        return [(*ours.values(), *theirs.values())]
+    found = []
+    for arch in sorted({key.arch for key in ours}):
+        left = [key for key in ours if key.arch == arch]
+        right = [key for key in theirs if key.arch == arch]
+        if len(left) == len(right) == 1:
+            found.append((left[0], right[0]))
+        else:
+            alike = [(key, key._replace(method=second)) for key in left]
+            found += [pair for pair in alike if pair[1] in theirs]
+    return [(ours[mine], theirs[other]) for mine, other in found]
+
+
+def _difference(ours: list[Trusted], theirs: list[Trusted]) -> Difference:
+    """Everything but the images and what depends on the other tests."""
+    metric = headline_of([*ours, *theirs])
+    clash = seed_clash(ours) or seed_clash(theirs)
+    left, right = _by_seed(ours, metric), _by_seed(theirs, metric)
+    seeds = [] if clash else sorted(set(left) & set(right))
+    pairs = tuple(Pair(seed, left[seed], right[seed]) for seed in seeds)
+    differences = [pair.first - pair.second for pair in pairs]
+    interval = over_seeds(differences) if pairs else None
+    p = None
+    if interval is not None and interval.sd:
+        p = float(stats.ttest_1samp(differences, 0).pvalue)
+    content = ours[0].content
+    archs = sorted({found[0].content["arch"] for found in (ours, theirs)})
+    return Difference(
+        first=content["method"],
+        second=theirs[0].content["method"],
+        verdict=clash or "",
+        arch=" and ".join(archs),
+        task=content["task"],
+        fingerprint=content["fingerprint"],
+        metric=metric,
+        pairs=pairs,
+        over_pretraining=interval,
+        p=p,
+    )
+
+
+def _by_seed(results: list[Trusted], metric: str) -> dict[int, float]:
+    seeds = {result.run: result.seeds.pretraining for result in results}
+    return {
+        seeds[run]: float(np.mean(scores))
+        for run, scores in scores_by_run(results, metric).items()
+        if seeds[run] is not None
+    }
+
+
+def _with_images(
+    difference: Difference,
+    sides: tuple[list[Trusted], list[Trusted]],
+    outcomes: Outcomes | None,
+    resamples: int,
+) -> Difference:
+    """Both rows' mean on the same resampled images: all their weights, paired or not."""
+    ours, theirs = sides
+    if outcomes is None or not ours:
+        return replace(difference, no_images=None if not ours else "not asked for")
+    try:
+        check_same_images([*ours, *theirs])
+        both = Combination(
+            [outcomes(result) for result in (*ours, *theirs)],
+            [*shares(ours), *shares(theirs, -1.0)],
+        )
+    except InputError as error:
+        return replace(difference, no_images=str(error))
+    found = over_images(both, resamples).get(difference.metric)
+    reason = None if found else f"what was kept by image does not give {difference.metric}"
+    return replace(difference, over_images=found, no_images=reason)
+
+
+def _judged(difference: Difference, corrected: float | None, alpha: float) -> Difference:
+    """Add what the seeds show, in a sentence; ``alpha`` is that of Holm's first step."""
+    interval, n = difference.over_pretraining, len(difference.pairs)
+    first, second = difference.first, difference.second
+    if difference.verdict:
+        return difference
+    if interval is None:
+        verdict = f"{first} and {second} share no pretraining seed, so nothing is tested."
+        return replace(difference, verdict=verdict)
+    if corrected is None:
+        why = "one seed" if n == 1 else f"{n} seeds with one and the same difference"
+        verdict = f"{first} is {interval.value:+.2f} from {second} with {why}: nothing is tested."
+        return replace(difference, verdict=verdict)
+    size = smallest_difference(interval.sd, n, alpha)
+    found = f"{interval.value:+.2f} ({interval.low:+.2f} to {interval.high:+.2f}) over {n} seeds"
+    if corrected < ALPHA:
+        better, worse = (first, second) if interval.value > 0 else (second, first)
+        verdict = f"{better} is better than {worse}: {first} differs by {found}."
+    else:
+        better = None
+        verdict = f"No difference is shown: {first} differs from {second} by {found}."
+    verdict += f" Corrected p = {corrected:.3g}; these seeds could have shown {size:.2f} or more."
+    return replace(difference, corrected=corrected, detectable=size, better=better, verdict=verdict)

@@ -1,0 +1,125 @@
+"""Where a table's number comes from: what a cell opens, one record a result."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from semaim_mm.leaderboard.collect import Trusted, mapping, pretrained_record
+
+STAGE = "stage.json"  # suite/state.py's record of the process that wrote a result
+
+
+@dataclass(frozen=True)
+class Run:
+    """One result of a row. Paths are relative to the folder of results; None: not written down.
+
+    ``command`` repeats the evaluation; ``log`` is the log of the run that wrote the result.
+    ``budget`` is the pretraining's: epochs, images, FLOPs, device hours. ``coverage`` counts the
+    weights that were matched, new and unused.
+    """
+
+    path: str
+    digest: str
+    scores: dict[str, float]
+    pretraining_seed: int | None
+    fitting_seed: int | None
+    checkpoint: str | None
+    checkpoint_sha256: str | None
+    pretrained_sha256: str | None
+    config_hash: str
+    commit: str | None
+    dirty: bool | None
+    command: str | None
+    log: str | None
+    start: str
+    end: str
+    images: int
+    device: str
+    world_size: int
+    versions: dict[str, str]
+    training: dict[str, Any] | None
+    budget: dict[str, Any] | None
+    coverage: dict[str, int] | None
+    chosen: dict[str, Any] | None
+
+
+def run_of(root: Path, result: Trusted) -> Run:
+    """A result -> its provenance."""
+    content, folder = result.content, result.path.parent
+    checkpoint, run = content["checkpoint"] or {}, content["run"]
+    weights = mapping(pretrained_record(content))
+    stage = _stage(folder)
+    return Run(
+        path=_below(root, result.path),
+        digest=content["digest"],
+        scores={name: metric["value"] for name, metric in content["metrics"].items()},
+        pretraining_seed=result.seeds.pretraining,
+        fitting_seed=result.seeds.fitting,
+        checkpoint=checkpoint.get("file"),
+        checkpoint_sha256=checkpoint.get("sha256"),
+        pretrained_sha256=result.pretrained,
+        config_hash=content["config_hash"],
+        commit=content["git"]["commit"],
+        dirty=content["git"]["dirty"],
+        command=_text(run.get("command")) or _text(stage.get("command")),
+        log=_log(root, folder, stage),
+        start=content["start"],
+        end=content["end"],
+        images=content["n_evaluated"],
+        device=content["hardware"]["device"],
+        world_size=content["hardware"]["world_size"],
+        versions=content["versions"],
+        training=_plain(run.get("training")),
+        budget=_plain(mapping(weights.get("origin")).get("budget")),
+        coverage=_coverage(checkpoint.get("coverage") or weights.get("coverage")),
+        chosen=_plain(run.get("chosen")),
+    )
+
+
+def finite(value: Any) -> Any:
+    """JSON of Python's kind -> JSON of every kind: infinite numbers and NaN become their names."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _plain(record: Any) -> dict[str, Any] | None:
+    return finite(mapping(record)) or None
+
+
+def _coverage(record: Any) -> dict[str, int] | None:
+    if not isinstance(record, Mapping):
+        return None
+    kinds = ("matched", "new", "unused", "changed")
+    found = {kind: record[kind] for kind in kinds if isinstance(record.get(kind), int | list)}
+    return {kind: v if isinstance(v, int) else len(v) for kind, v in found.items()}
+
+
+def _stage(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / STAGE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _log(root: Path, folder: Path, stage: Mapping[str, Any]) -> str | None:
+    """The suite's log, else the newest that mmengine left, in a folder named after the time."""
+    stated = _text(stage.get("log"))
+    if stated and (folder / Path(stated).name).is_file():
+        return _below(root, folder / Path(stated).name)
+    logs = sorted(folder.glob("*/*.log"))
+    return _below(root, logs[-1]) if logs else None
+
+
+def _below(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None

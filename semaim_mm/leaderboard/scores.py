@@ -1,0 +1,107 @@
+"""A table's rows: results of one method under one protocol, its pretrainings kept apart."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from semaim_mm.errors import InputError
+from semaim_mm.leaderboard.collect import Trusted, mapping, pretrained_record
+
+# the metric that a task is read by: the first of these that it has
+HEADLINES = ("top1", "bbox_mAP", "segm_mAP", "mIoU")
+
+
+class RowKey(NamedTuple):
+    """What makes results a row: they differ by seed alone. ``epochs`` are of the pretraining."""
+
+    method: str
+    arch: str
+    selection: str
+    epochs: int | None
+
+
+def groups_of(results: Sequence[Trusted]) -> dict[tuple, dict[RowKey, list[Trusted]]]:
+    """Results -> rows by (task, fingerprint, data); only rows of one group may be ranked."""
+    groups: dict[tuple, dict[RowKey, list[Trusted]]] = {}
+    for result in results:
+        key = RowKey(
+            result.content["method"],
+            result.content["arch"],
+            result.content["selection"],
+            epochs_of(result.content),
+        )
+        groups.setdefault(result.group, {}).setdefault(key, []).append(result)
+    return {group: dict(sorted(rows.items(), key=str)) for group, rows in sorted(groups.items())}
+
+
+def headline_of(results: Sequence[Trusted]) -> str:
+    """The metric that a group is ranked by: one that all of its results have.
+
+    Raises:
+        InputError: they share none of HEADLINES, nor any other.
+    """
+    shared = set.intersection(*(set(result.content["metrics"]) for result in results))
+    known = [name for name in HEADLINES if name in shared]
+    if not shared:
+        raise InputError(
+            f"The {len(results)} results of the task {results[0].content['task']!r} have no metric "
+            f"in common (the first: {results[0].path}); evaluate them with one metric."
+        )
+    return known[0] if known else min(shared)
+
+
+def by_pretraining(results: Sequence[Trusted]) -> dict[str, list[Trusted]]:
+    """A row's results by pretraining run; finetuning one again makes no further pretraining."""
+    runs: dict[str, list[Trusted]] = {}
+    for result in results:
+        runs.setdefault(result.run, []).append(result)
+    return runs
+
+
+def scores_by_run(results: Sequence[Trusted], metric: str) -> dict[str, list[float]]:
+    """A row's results -> its scores in a metric by pretraining run."""
+    return {
+        run: [result.content["metrics"][metric]["value"] for result in found]
+        for run, found in by_pretraining(results).items()
+    }
+
+
+def shares(results: Sequence[Trusted], sign: float = 1.0) -> list[float]:
+    """A row's results -> their weights in its mean, in which every pretraining counts once."""
+    runs = by_pretraining(results)
+    return [sign / (len(runs) * len(runs[result.run])) for result in results]
+
+
+def check_same_images(results: Sequence[Trusted]) -> None:
+    """Raise InputError unless one manifest vouches that several results are of the same images."""
+    data = results[0].content["data"]
+    if len(results) > 1 and data["manifest_sha256"] is None:
+        raise InputError(
+            f"{data['name']} has no manifest, so nobody knows that {len(results)} results are of "
+            "the same images; write one with tools/prepare_data.py."
+        )
+
+
+def seed_clash(results: Sequence[Trusted]) -> str | None:
+    """A sentence where different weights claim one seed: nobody knows which of them count."""
+    claims: dict[tuple[str, Any], set[str | None]] = {}
+    for result in results:
+        seeds, checkpoint = result.seeds, result.content["checkpoint"] or {}
+        if seeds.pretraining is not None:
+            claims.setdefault(("pretraining", seeds.pretraining), set()).add(result.run)
+        if seeds.fitting is not None:
+            key = f"finetuning of {result.run[:12]}", seeds.fitting
+            claims.setdefault(key, set()).add(checkpoint.get("sha256"))
+    for (what, seed), found in claims.items():
+        if len(found) > 1:
+            return (
+                f"{len(found)} different checkpoints claim the {what} seed {seed}, so the row is "
+                "not ranked; give one of them another method name."
+            )
+    return None
+
+
+def epochs_of(content: Mapping[str, Any]) -> int | None:
+    """A result -> how many epochs its weights were pretrained, None where nobody wrote it down."""
+    origin = mapping(mapping(pretrained_record(content)).get("origin"))
+    epochs = mapping(origin.get("budget")).get("epochs", origin.get("epoch"))
+    return epochs if isinstance(epochs, int) else None

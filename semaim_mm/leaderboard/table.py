@@ -1,0 +1,184 @@
+"""From a folder of results to a leaderboard: grouped by protocol, ranked inside a group."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from semaim_mm.errors import InputError
+from semaim_mm.leaderboard.collect import Trusted, collect, mapping
+from semaim_mm.leaderboard.compare import compare
+from semaim_mm.leaderboard.intervals import (
+    OVER_FITTING,
+    RESAMPLES,
+    Interval,
+    over_images,
+    over_pretrainings,
+    over_seeds,
+)
+from semaim_mm.leaderboard.model import Absent, Cell, Dropped, Group, Leaderboard, Row
+from semaim_mm.leaderboard.outcome_metrics import Combination, Outcomes
+from semaim_mm.leaderboard.provenance import finite, run_of
+from semaim_mm.leaderboard.published import published
+from semaim_mm.leaderboard.scores import (
+    RowKey,
+    by_pretraining,
+    check_same_images,
+    groups_of,
+    headline_of,
+    scores_by_run,
+    seed_clash,
+    shares,
+)
+
+BOTH_SPREADS = (
+    "one finetuning a pretraining: its spread over pretraining seeds has that of finetuning in it"
+)
+PERCENT = (0.0, 100.0)
+DIRTY = "measured with uncommitted changes in the source"
+
+
+def leaderboard(
+    results: str | Path,
+    declared: Sequence[Sequence[str]] = (),
+    absent: Iterable[Absent] = (),
+    truth: Mapping[str, str | Path] | None = None,
+    resamples: int = RESAMPLES,
+) -> Leaderboard:
+    """A folder of results -> its leaderboard.
+
+    Args:
+        declared: pairs of methods whose comparison was declared beforehand.
+        absent: what was to be run and wasn't, or failed.
+        truth: COCO annotation files by the data's name or its manifest's SHA-256.
+        resamples: of the images, for the intervals over them; 0 leaves these out.
+
+    Raises:
+        InputError: no such folder, a comparison that can't be made.
+    """
+    root = Path(results)
+    found = collect(root)
+    outcomes = Outcomes(truth) if resamples else None
+    return Leaderboard(
+        groups=tuple(
+            _group(root, rows, outcomes, resamples) for rows in groups_of(found.trusted).values()
+        ),
+        comparisons=tuple(compare(found.trusted, declared, outcomes, resamples)),
+        published=tuple(published()),
+        absent=tuple(absent),
+        excluded=tuple(
+            Dropped(item.path.relative_to(root).as_posix(), item.reason) for item in found.excluded
+        ),
+    )
+
+
+def rank(rows: Sequence[Row], headline: str) -> list[Row]:
+    """Rows -> the same with ranks, best first; equal scores share a rank, doubtful rows have none.
+
+    Raises:
+        InputError: they were measured under several protocols or on several data sets.
+    """
+    kinds = sorted({(row.fingerprint, row.data) for row in rows})
+    if len(kinds) > 1:
+        told = ", ".join(f"{fingerprint} on {data}" for fingerprint, data in kinds)
+        raise InputError(
+            f"{len(rows)} rows of {len(kinds)} protocols or data sets ({told}) can't be ranked "
+            "together: how they were measured is in their scores. Rank each by itself."
+        )
+    ordered = sorted(rows, key=lambda row: (row.doubt is not None, -row.cells[headline].value))
+    scores = [row.cells[headline].value for row in ordered if row.doubt is None]
+    return [
+        row
+        if row.doubt is not None
+        else replace(row, rank=1 + scores.index(row.cells[headline].value))
+        for row in ordered
+    ]
+
+
+def _group(
+    root: Path,
+    rows: Mapping[RowKey, Sequence[Trusted]],
+    outcomes: Outcomes | None,
+    resamples: int,
+) -> Group:
+    results = [result for found in rows.values() for result in found]
+    first, headline = results[0].content, headline_of(results)
+    built = [_row(root, key, found, outcomes, resamples) for key, found in rows.items()]
+    units = {name: cell.unit for row in built for name, cell in row.cells.items()}
+    names = [headline, *sorted(set(units) - {headline})]
+    return Group(
+        task=first["task"],
+        fingerprint=first["fingerprint"],
+        data=first["data"]["name"],
+        manifest=first["data"]["manifest_sha256"],
+        headline=headline,
+        metrics={name: units[name] for name in names},
+        protocol=finite(first["protocol"]),
+        decided_by=finite(mapping(first["run"].get("decided_by"))) or None,
+        rows=tuple(rank(built, headline)),
+    )
+
+
+def _row(
+    root: Path,
+    key: RowKey,
+    results: Sequence[Trusted],
+    outcomes: Outcomes | None,
+    resamples: int,
+) -> Row:
+    runs, doubt = by_pretraining(results), seed_clash(results)
+    intervals, reason = _over_images(results, outcomes, resamples)
+    shared = set.intersection(*(set(result.content["metrics"]) for result in results))
+    notes = []
+    fitted = all(result.seeds.fitting is not None for result in results)
+    if fitted and len(runs) > 1 and max(map(len, runs.values())) == 1:
+        notes.append(BOTH_SPREADS)
+    if any(result.content["git"]["dirty"] for result in results):
+        notes.append(DIRTY)
+    return Row(
+        **key._asdict(),
+        fingerprint=results[0].content["fingerprint"],
+        data=results[0].group[2],
+        cells={name: _cell(name, results, intervals.get(name), reason) for name in sorted(shared)},
+        runs=tuple(run_of(root, result) for result in results),
+        single=len(runs) == 1,
+        notes=tuple(notes),
+        doubt=doubt,
+    )
+
+
+def _cell(
+    name: str, results: Sequence[Trusted], images: Interval | None, reason: str | None
+) -> Cell:
+    scores = scores_by_run(results, name)
+    seeds = {result.run: result.seeds.pretraining for result in results}
+    interval = over_pretrainings(scores)
+    if images is None and reason is None:
+        reason = f"what was kept by image does not give {name}"
+    return Cell(
+        metric=name,
+        unit=results[0].content["metrics"][name]["unit"],
+        value=interval.value,
+        over_pretraining=interval,
+        over_fitting=tuple(
+            over_seeds(found, f"{OVER_FITTING} (seed {seeds[run]})")
+            for run, found in scores.items()
+            if len(found) > 1
+        ),
+        over_images=images,
+        no_images=None if images else reason,
+    )
+
+
+def _over_images(
+    results: Sequence[Trusted], outcomes: Outcomes | None, resamples: int
+) -> tuple[dict[str, Interval], str | None]:
+    """-> intervals by metric, of the row's mean over its weights; or why there are none."""
+    if outcomes is None:
+        return {}, "not asked for"
+    try:
+        check_same_images(results)
+        metrics = [outcomes(result) for result in results]
+        mean = Combination(metrics, shares(results))
+        return over_images(mean, resamples, limits=PERCENT), None
+    except InputError as error:
+        return {}, str(error)
