@@ -95,7 +95,7 @@ def test_a_leaf_makes_an_update_and_an_evaluation(name, imagenet, vit_base, tmp_
         return
     if "vith" in name:
         # AdamW's two moments of a billion weights would not fit beside them
-        cfg.optim_wrapper.optimizer = dict(type="SGD", lr=1e-4)
+        cfg.optim_wrapper.optimizer = dict(type="SGD", lr=1e-4, weight_decay=0.05)
         cfg.total_batch = cfg.train_dataloader.batch_size = 1
         cfg.base_lr = None
         cfg.train_dataloader.dataset.dataset.indices = [0]
