@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image, ImageDraw
 from pycocotools.coco import COCO
 
@@ -26,7 +27,10 @@ from semaim_mm.data.sample.photos import Photo
 from semaim_mm.data.sample.scenes import Scene, compose, draw_scene
 from semaim_mm.data.sample.sources import Sources, find_sources
 from semaim_mm.errors import InputError
+from semaim_mm.runtime.launch import load_config
+from semaim_mm.runtime.spread import spread_keys
 
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SMALL = {"pretrain": 24, "pretrain_val": 8, "cls_train": 12, "cls_val": 12}
 SMALL |= {f"{task}_{split}": 12 for task in ("coco", "ade") for split in ("train", "val")}
 
@@ -265,3 +269,23 @@ def test_mmdet_reads_the_masks(built):
         loaded = dataset[i]
         expected = [coco.annToMask(a) for a in coco.loadAnns(coco.getAnnIds(loaded["img_id"]))]
         assert np.array_equal(loaded["gt_masks"].masks, np.stack(expected))
+
+
+@pytest.mark.parametrize("leaf", ["det/mask-rcnn_tiny_vitdet.py", "seg/upernet_tiny.py"])
+def test_the_scans_of_the_dense_leaves_find_nothing_wrong(built, leaf, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("SEMAIM_DATA", str(built.parent))
+    cfg = load_config(str(CONFIGS / leaf))
+    spread_keys(cfg)
+    init_default_scope(cfg.default_scope)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        dataset = DATASETS.build(loader.dataset)
+        assert len(dataset) == 12
+        assert innermost_built(dataset).passed_over == {}
+
+
+def innermost_built(dataset):
+    """The data set inside its wrappers."""
+    while hasattr(dataset, "dataset"):
+        dataset = dataset.dataset
+    return dataset

@@ -119,6 +119,21 @@ def test_the_resamples_own_bias_is_taken_out():
     assert (biased.low + biased.high) / 2 == pytest.approx(plain.value, abs=0.5)
 
 
+def test_the_ends_allow_for_how_few_resamples_there_are():
+    class Step:
+        """39 resamples that score -38, -36, ..., 38."""
+
+        n = 3
+
+        def values(self, counts):
+            rows = len(counts)
+            return {"m": np.zeros(1) if rows == 1 else np.arange(rows) * 2.0 - (rows - 1)}
+
+    # the expected share of new draws below the first of 39 is 1/40
+    found = over_images(Step(), resamples=39)["m"]
+    assert (found.low, found.high) == pytest.approx((-38, 38))
+
+
 def test_no_end_of_an_interval_passes_the_metrics_limits():
     class Low:
         n = 20

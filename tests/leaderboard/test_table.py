@@ -190,6 +190,14 @@ def test_a_cell_without_an_interval_over_images_says_why(tmp_path):
     assert "kept nothing by image" in cells["b"]["top1"].no_images
 
 
+def test_seeds_are_not_resampled_together_where_no_manifest_vouches_for_their_images(tmp_path):
+    for seed in (0, 1):
+        data = dict(name="toy", manifest_sha256=None)
+        write_right(tmp_path, np.array([True, False]), seed=seed, data=data)
+    cell = leaderboard(tmp_path).groups[0].rows[0].cells["top1"]
+    assert cell.over_images is None and "toy has no manifest" in cell.no_images
+
+
 def test_a_run_has_all_that_a_cell_opens(tmp_path):
     path = write(tmp_path, git=dict(commit="c" * 40, dirty=True), run=dict(command="run me"))
     log = path.parent / "20260101_000000/20260101_000000.log"
