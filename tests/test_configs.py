@@ -91,15 +91,15 @@ CHANGES = {  # leaf: its parent, and every key that differs, with the leaf's val
             "model.ema.epochs": 100,
         },
     ),
-    "ablations/semaim_vitb_order-similarity.py": ("semaim_vitb.py", {ORDER: "SimilarityOrder"}),
-    "ablations/semaim_vitb_order-guided-center.py": (
-        "semaim_vitb.py",
-        {ORDER: "GuidedCenterOrder"},
-    ),
-    "ablations/semaim_vitb_order-multi-center.py": (
-        "semaim_vitb.py",
-        {ORDER: "MultiCenterOrder", "model.order.num_centers": 3},
-    ),
+    **{
+        f"{parent}_order-{name}.py": (f"{Path(parent).name}.py", changes)
+        for parent in ("ablations/semaim_vitb", "semaim_tiny")
+        for name, changes in {
+            "similarity": {ORDER: "SimilarityOrder"},
+            "guided-center": {ORDER: "GuidedCenterOrder"},
+            "multi-center": {ORDER: "MultiCenterOrder", "model.order.num_centers": 3},
+        }.items()
+    },
     **{
         f"ablations/semaim_vitb_query-depth-{depth}.py": (
             "semaim_vitb.py",
@@ -112,17 +112,8 @@ CHANGES = {  # leaf: its parent, and every key that differs, with the leaf's val
             f"{Path(parent).name}.py",
             {ORDER: f"{kind}Order", SIMILARITY: GONE},
         )
-        for parent, names in {
-            "ablations/semaim_vitb": [
-                "center-out",
-                "stochastic-center",
-                "stochastic",
-                "raster",
-                "snake",
-            ],
-            "semaim_tiny": ["raster", "snake", "stochastic"],
-        }.items()
-        for name in names
+        for parent in ("ablations/semaim_vitb", "semaim_tiny")
+        for name in ("center-out", "stochastic-center", "stochastic", "raster", "snake")
         for kind in [name.title().replace("-", "")]
     },
 }

@@ -19,7 +19,7 @@ STANDARD = {
     "ade20k": "configs/seg/upernet_semaim-vit{size}_160k_ade20k-512x512.py",
 }
 KEYS = ("name", "methods", "tasks", "seeds", "comparisons", "out", "gpus")
-METHOD_KEYS = ("config", "checkpoint", "tasks", "seeds", "options")
+METHOD_KEYS = ("config", "checkpoint", "tasks", "seeds", "options", "without")
 
 
 class Method(NamedTuple):
@@ -32,6 +32,7 @@ class Method(NamedTuple):
             both unset these are the only tasks, e.g. raw pixels.
         options: overrides of the pretraining leaf.
         seeds: the seeds of this method alone; raw pixels have one.
+        without: tasks of the suite that this method is not put through.
     """
 
     config: str | None = None
@@ -39,6 +40,7 @@ class Method(NamedTuple):
     tasks: Mapping[str, str] = MappingProxyType({})
     options: Mapping[str, Any] = MappingProxyType({})
     seeds: tuple[int, ...] | None = None
+    without: tuple[str, ...] = ()
 
     @property
     def own_tasks_alone(self) -> bool:
@@ -138,12 +140,13 @@ def check_spec(spec: Spec, path: str) -> None:
                 f"{path} compares {' with '.join(pair)}; name two of {', '.join(spec.methods)}."
             )
     for name, method in spec.methods.items():
-        strangers = [task for task in method.tasks if task not in spec.tasks]
-        if strangers:
-            raise InputError(
-                f"{path}: method {name} has its own leaf for {', '.join(strangers)}, which is no "
-                f"task of the suite; its tasks are {', '.join(spec.tasks)}."
-            )
+        for said, named in (("has its own leaf for", method.tasks), ("is without", method.without)):
+            strangers = [task for task in named if task not in spec.tasks]
+            if strangers:
+                raise InputError(
+                    f"{path}: method {name} {said} {', '.join(strangers)}, which is no task of the "
+                    f"suite; its tasks are {', '.join(spec.tasks)}."
+                )
 
 
 def _method(path: str, name: str, given: dict) -> Method:
@@ -159,4 +162,4 @@ def _method(path: str, name: str, given: dict) -> Method:
             f"{path}: method {name} has a config to pretrain by and a checkpoint; keep one."
         )
     seeds = None if method.seeds is None else tuple(method.seeds)
-    return method._replace(seeds=seeds)
+    return method._replace(seeds=seeds, without=tuple(method.without))

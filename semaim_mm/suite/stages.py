@@ -32,7 +32,7 @@ class Stage(NamedTuple):
 
 
 def plan(spec: Spec) -> list[Stage]:
-    """A suite -> its stages, every one after what it needs."""
+    """A suite -> its stages, every one after what it needs; seed by seed, cheap tasks first."""
     stages = []
     for name, method in spec.methods.items():
         for seed in method.seeds or spec.seeds:
@@ -41,11 +41,14 @@ def plan(spec: Spec) -> list[Stage]:
                 start = _stage(spec, "pretrain", name, "pretrain", seed, method)
                 stages.append(start)
             for task, leaf in spec.tasks.items():
-                if method.own_tasks_alone and task not in method.tasks:
+                alone = method.own_tasks_alone and task not in method.tasks
+                if alone or task in method.without:
                     continue
                 leaf = leaf._replace(config=method.tasks.get(task, leaf.config))
                 stages += _task_stages(spec, name, method, task, leaf, seed, start)
-    return stages
+    # the sort is stable, so a task's test stays behind its training
+    rank = {"pretrain": -1} | {task: number for number, task in enumerate(spec.tasks)}
+    return sorted(stages, key=lambda stage: (stage.seed, rank[stage.task]))
 
 
 def _stage(spec: Spec, kind: str, name: str, task: str, seed: int, leaf: Method | Task) -> Stage:

@@ -74,19 +74,23 @@ def machine(monkeypatch):
 def test_the_plan_has_every_stage_after_what_it_needs(tmp_path):
     stages = plan(spec_in(tmp_path))
     names = [stage.name for stage in stages]
+    dense = ("ade20k/train", "ade20k/test")
     assert names == [
-        *(f"semantic/seed0/{s}" for s in ("pretrain", "knn/test", "ade20k/train", "ade20k/test")),
-        *(f"semantic/seed1/{s}" for s in ("pretrain", "knn/test", "ade20k/train", "ade20k/test")),
-        *(
-            f"random/seed{n}/{s}"
-            for n in (0, 1)
-            for s in ("knn/test", "ade20k/train", "ade20k/test")
-        ),
+        *("semantic/seed0/pretrain", "semantic/seed0/knn/test", "random/seed0/knn/test"),
         "pixels/seed0/knn/test",
+        *(f"{method}/seed0/{stage}" for method in ("semantic", "random") for stage in dense),
+        *("semantic/seed1/pretrain", "semantic/seed1/knn/test", "random/seed1/knn/test"),
+        *(f"{method}/seed1/{stage}" for method in ("semantic", "random") for stage in dense),
     ]
     for stage in stages:
         assert stage.needs is None or names.index(stage.needs) < names.index(stage.name)
         assert stage.options["randomness.seed"] == stage.seed
+
+
+def test_a_method_can_be_left_out_of_a_task(tmp_path):
+    stages = plan(spec_in(tmp_path, SPEC.replace('"random")', '"random", without=["ade20k"])')))
+    assert {s.task for s in stages if s.method == "random"} == {"knn"}
+    assert {s.task for s in stages if s.method == "semantic"} == {"pretrain", "knn", "ade20k"}
 
 
 def test_commands_carry_weights_seed_and_method(tmp_path):
@@ -190,6 +194,7 @@ def test_two_processes_do_not_run_one_suite(tmp_path):
         (('("semantic", "random")', '("semantic", "mae")'), "compares semantic with mae"),
         (("checkpoint=", "weights="), r"method random has unknown keys \['weights'\]"),
         (("tasks=dict(knn", "tasks=dict(probe"), "its own leaf for probe, which is no task"),
+        (('"random")', '"random", without=["seg"])'), "random is without seg, which is no task"),
         (("tasks = ", "tasks = {} and "), "names no tasks"),
     ],
 )
