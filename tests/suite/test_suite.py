@@ -88,7 +88,7 @@ def test_the_plan_has_every_stage_after_what_it_needs(tmp_path):
 
 
 def test_a_method_can_be_left_out_of_a_task(tmp_path):
-    stages = plan(spec_in(tmp_path, SPEC.replace('"random")', '"random", without=["ade20k"])')))
+    stages = plan(spec_in(tmp_path, SPEC.replace('t="random"', 't="random", without=["ade20k"]')))
     assert {s.task for s in stages if s.method == "random"} == {"knn"}
     assert {s.task for s in stages if s.method == "semantic"} == {"pretrain", "knn", "ade20k"}
 
@@ -194,7 +194,7 @@ def test_two_processes_do_not_run_one_suite(tmp_path):
         (('("semantic", "random")', '("semantic", "mae")'), "compares semantic with mae"),
         (("checkpoint=", "weights="), r"method random has unknown keys \['weights'\]"),
         (("tasks=dict(knn", "tasks=dict(probe"), "its own leaf for probe, which is no task"),
-        (('"random")', '"random", without=["seg"])'), "random is without seg, which is no task"),
+        (('t="random"', 't="random", without=["seg"]'), "random is without seg, which is no task"),
         (("tasks = ", "tasks = {} and "), "names no tasks"),
     ],
 )
