@@ -30,6 +30,8 @@ REQUIRES = [
     # the cv2 without libGL; requirements.lock tells why opencv-python is left out of it
     "opencv-python-headless>=4.12,<4.13",
     "packaging>=24.2,<27",
+    "plotly>=6,<7",  # ships plotly.js, which the leaderboard's page carries
+    "Jinja2>=3.1,<4",
 ]
 
 EXTRAS = {
@@ -39,7 +41,10 @@ EXTRAS = {
         "ruff>=0.17,<0.18",
         "pre-commit>=4,<5",
         "pip-tools>=7.5,<8",
+        "playwright>=1.50,<2",  # drives the system's chromium in the page's tests
     ],
+    "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.27,<2"],
+    "slurm": ["submitit>=1.5,<2"],
     "tensorboard": ["tensorboard>=2.18,<3"],
     # transformers 5 dropped names without which mmpretrain 1.3 fails to import
     "interop": ["transformers>=4.57,<5"],
