@@ -1,19 +1,18 @@
-"""Running a suite's stages here, one after another; what failed leaves the others running."""
+"""Running a suite's stages: each as soon as its input is there; a failed one stops no other."""
 
 import fcntl
-import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from semaim_mm.errors import InputError
 from semaim_mm.interop.checkpoint_file import sha256_of
+from semaim_mm.suite.local import LocalJobs
 from semaim_mm.suite.stages import Stage, command_of, output_of, shell_line
-from semaim_mm.suite.state import clear_if_stale, is_finished, key_of, write_state
+from semaim_mm.suite.state import clear_if_stale, is_finished, key_of, read_state, write_state
 
 
 class Outcome(NamedTuple):
@@ -25,29 +24,144 @@ class Outcome(NamedTuple):
     log: Path | None = None
 
 
-def run_stages(
-    stages: Sequence[Stage], folder: Path, say: Callable[[str], None] = print
-) -> list[Outcome]:
-    """Run what is missing -> how every stage ended.
+class Running(NamedTuple):
+    """A stage under way: its job, what its record says, and since when (monotonic seconds)."""
 
-    A stage's own output goes to ``log.txt`` in its folder. Killed at any point and started again,
-    finished stages are passed over and an unfinished training resumes.
+    stage: Stage
+    job: Any
+    record: dict[str, Any]
+    since: float
 
-    Raises:
-        InputError: another process runs the suite in this folder.
-    """
-    outcomes: dict[str, Outcome] = {}
-    with alone_in(folder):
-        for number, stage in enumerate(stages, start=1):
-            head = f"[{number}/{len(stages)}] {stage.name}"
-            source = outcomes.get(stage.needs) if stage.needs else None
-            if source is not None and source.status in ("failed", "waits"):
-                outcome = Outcome(stage, "waits")
-                say(f"{head}: left out, {stage.needs} failed")
+
+class Progress:
+    """Hears what happens to the stages; this one prints a line each time."""
+
+    def __init__(self, say: Callable[[str], None] = print):
+        self.say = say
+
+    def started(self, running: Running, head: str) -> None:
+        self.say(f"{head}: running, log in {running.record['log']}")
+
+    def ended(self, outcome: Outcome, head: str, told: str) -> None:
+        self.say(f"{head}: {told}")
+
+    def aside(self, folder: Path, head: str) -> None:
+        self.say(f"{head}: config, weights or data have changed; the former run is in {folder}")
+
+    def look(self, running: Sequence[Running]) -> None:
+        """Called again and again while stages run."""
+
+
+class SuiteRun:
+    """Runs a plan's stages by ``jobs`` (local processes, Slurm), telling ``progress``."""
+
+    def __init__(self, stages: Sequence[Stage], jobs: Any = None, progress: Progress | None = None):
+        self.stages = list(stages)
+        self.jobs = jobs or LocalJobs()
+        self.progress = progress or Progress()
+        self.outcomes: dict[str, Outcome] = {}
+        self.running: list[Running] = []
+
+    def run(self) -> list[Outcome]:
+        """Run what is missing -> how every stage ended, in the plan's order.
+
+        A stage's own output goes to ``log.txt`` in its folder. Killed at any point and started
+        again, finished stages are passed over and an unfinished training resumes.
+        """
+        with self._stopping_on_signals():
+            while len(self.outcomes) < len(self.stages):
+                self._begin_what_can_begin()
+                self._end_what_has_ended()
+                if self.running:
+                    self.progress.look(self.running)
+                    time.sleep(self.jobs.seconds_between_looks)
+        return [self.outcomes[stage.name] for stage in self.stages]
+
+    def _begin_what_can_begin(self) -> None:
+        under_way = {running.stage.name for running in self.running}
+        for stage in self.stages:
+            if len(self.running) >= self.jobs.places:
+                return
+            if stage.name in self.outcomes or stage.name in under_way:
+                continue
+            before = self.outcomes.get(stage.needs) if stage.needs else None
+            if stage.needs and before is None:
+                continue
+            if before is not None and before.status in ("failed", "waits"):
+                self._end(Outcome(stage, "waits"), f"left out, {stage.needs} failed")
             else:
-                outcome = run_stage(stage, input_of(stage, stages), head, say)
-            outcomes[stage.name] = outcome
-    return list(outcomes.values())
+                self._begin(stage)
+
+    def _begin(self, stage: Stage) -> None:
+        """Start a stage unless its record says that it is finished."""
+        checkpoint = input_of(stage, self.stages)
+        key, head = key_of(stage, checkpoint), self._head(stage)
+        if is_finished(stage, key):
+            self._end(Outcome(stage, "finished before"), "finished before")
+            return
+        aside = clear_if_stale(stage, key)
+        if aside is not None:
+            self.progress.aside(aside, head)
+        command = command_of(stage, checkpoint, self.jobs.launcher)
+        log = stage.folder / "log.txt"
+        former = read_state(stage) or {}
+        record = dict(key=key, command=shell_line(command), log=str(log))
+        write_state(stage, status="running", **record)
+        number = former.get("job") if former.get("status") == "running" else None
+        job = self.jobs.start(stage, command, log, number)
+        if job.number is not None:
+            record["job"] = job.number
+            write_state(stage, status="running", **record)
+        self.running.append(Running(stage, job, record, time.monotonic()))
+        self.progress.started(self.running[-1], head)
+
+    def _end_what_has_ended(self) -> None:
+        for running in list(self.running):
+            code = running.job.code()
+            if code is None:
+                continue
+            self.running.remove(running)
+            stage, log = running.stage, Path(running.record["log"])
+            seconds = round(time.monotonic() - running.since, 1)
+            output = output_of(stage)
+            if code != 0 or not output.is_file():
+                write_state(
+                    stage, status="failed", returncode=code, seconds=seconds, **running.record
+                )
+                told = f"FAILED with code {code} after {seconds:.0f} s: {last_line(log)} ({log})"
+                self._end(Outcome(stage, "failed", seconds, log), told)
+                continue
+            write_state(
+                stage,
+                status="complete",
+                output=str(output),
+                output_sha256=sha256_of(output),
+                seconds=seconds,
+                **running.record,
+            )
+            self._end(Outcome(stage, "complete", seconds, log), f"done in {seconds:.0f} s")
+
+    def _end(self, outcome: Outcome, told: str) -> None:
+        self.outcomes[outcome.stage.name] = outcome
+        self.progress.ended(outcome, self._head(outcome.stage), told)
+
+    def _head(self, stage: Stage) -> str:
+        return f"[{self.stages.index(stage) + 1}/{len(self.stages)}] {stage.name}"
+
+    @contextmanager
+    def _stopping_on_signals(self) -> Iterator[None]:
+        def stop(number: int, frame: object) -> None:
+            raise KeyboardInterrupt
+
+        former = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+            if not self.jobs.outlive_the_runner:
+                for running in self.running:
+                    running.job.stop()
 
 
 def input_of(stage: Stage, stages: Sequence[Stage]) -> str | None:
@@ -55,65 +169,6 @@ def input_of(stage: Stage, stages: Sequence[Stage]) -> str | None:
     if stage.needs is None:
         return stage.checkpoint
     return str(output_of(next(other for other in stages if other.name == stage.needs)))
-
-
-def run_stage(
-    stage: Stage, checkpoint: str | None, head: str, say: Callable[[str], None]
-) -> Outcome:
-    """Run one stage unless its record says that it is finished."""
-    key = key_of(stage, checkpoint)
-    if is_finished(stage, key):
-        say(f"{head}: finished before")
-        return Outcome(stage, "finished before")
-    aside = clear_if_stale(stage, key)
-    if aside is not None:
-        say(f"{head}: config, weights or data have changed; the former run is in {aside}")
-    command, log = command_of(stage, checkpoint), stage.folder / "log.txt"
-    record = dict(key=key, command=shell_line(command), log=str(log))
-    write_state(stage, status="running", **record)
-    say(f"{head}: running, log in {log}")
-    start = time.monotonic()
-    code = run_logged(command, log)
-    seconds = round(time.monotonic() - start, 1)
-    output = output_of(stage)
-    if code != 0 or not output.is_file():
-        write_state(stage, status="failed", returncode=code, seconds=seconds, **record)
-        say(f"{head}: FAILED with code {code} after {seconds:.0f} s: {last_line(log)} ({log})")
-        return Outcome(stage, "failed", seconds, log)
-    write_state(
-        stage,
-        status="complete",
-        output=str(output),
-        output_sha256=sha256_of(output),
-        seconds=seconds,
-        **record,
-    )
-    say(f"{head}: done in {seconds:.0f} s")
-    return Outcome(stage, "complete", seconds, log)
-
-
-def run_logged(command: Sequence[str], log: Path) -> int:
-    """Run a command, its output appended to ``log`` -> its exit code; it dies with this process."""
-    with log.open("ab") as file:
-        child = subprocess.Popen(
-            command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        with _passing_on_signals(child):
-            return child.wait()
-
-
-@contextmanager
-def _passing_on_signals(child: subprocess.Popen) -> Iterator[None]:
-    def stop(number: int, frame: object) -> None:
-        os.killpg(child.pid, signal.SIGTERM)
-        raise KeyboardInterrupt
-
-    former = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -133,5 +188,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 def last_line(log: Path) -> str:
     """The last line of a log that says something, for a person to start from."""
+    if not log.is_file():
+        return "no log"
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
     return next((line for line in reversed(lines) if line), "no output")[:300]

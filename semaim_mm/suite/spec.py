@@ -18,7 +18,7 @@ STANDARD = {
     "coco": "configs/det/mask-rcnn_semaim-vit{size}_vitdet-100ep_coco.py",
     "ade20k": "configs/seg/upernet_semaim-vit{size}_160k_ade20k-512x512.py",
 }
-KEYS = ("name", "methods", "tasks", "seeds", "comparisons", "out", "gpus")
+KEYS = ("name", "methods", "tasks", "seeds", "comparisons", "out", "gpus", "slurm")
 METHOD_KEYS = ("config", "checkpoint", "tasks", "seeds", "options", "without")
 
 
@@ -56,7 +56,10 @@ class Task(NamedTuple):
 
 
 class Spec(NamedTuple):
-    """A suite. ``comparisons`` are pairs of methods, declared before anything is run."""
+    """A suite. ``comparisons`` are pairs of methods, declared before anything is run.
+
+    ``gpus``: of every stage; ``slurm``: settings of the jobs, by submitit's names.
+    """
 
     name: str
     methods: dict[str, Method]
@@ -65,6 +68,7 @@ class Spec(NamedTuple):
     comparisons: tuple[tuple[str, str], ...] = ()
     out: Path = Path("work_dirs/suites")
     gpus: int = 0
+    slurm: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def folder(self) -> Path:
@@ -100,6 +104,7 @@ def read_spec(path: str) -> Spec:
         comparisons=tuple(tuple(pair) for pair in found.get("comparisons", ())),
         out=Path(found.get("out", "work_dirs/suites")),
         gpus=found.get("gpus", 0),
+        slurm=found.get("slurm", {}),
     )
     check_spec(spec, path)
     return spec

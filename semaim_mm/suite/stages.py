@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from semaim_mm.errors import InputError
 from semaim_mm.runtime.launch import load_config
 from semaim_mm.suite.spec import Method, Spec, Task
 
@@ -77,8 +78,33 @@ def _task_stages(
     return [train, test._replace(needs=train.name)]
 
 
-def command_of(stage: Stage, checkpoint: str | None) -> list[str]:
-    """A stage and the weights it starts from -> the command that runs it."""
+def with_their_inputs(stages: list[Stage], only: str | None) -> list[Stage]:
+    """The stages whose name begins with ``only``, and those that they need; all without it.
+
+    Raises:
+        InputError: no stage's name begins so.
+    """
+    if only is None:
+        return stages
+    wanted = {stage.name for stage in stages if stage.name.startswith(only)}
+    if not wanted:
+        raise InputError(
+            f"--only {only} names no stage; the first of {len(stages)} is {stages[0].name}, and "
+            "--dry-run lists them all."
+        )
+    needs = {stage.name: stage.needs for stage in stages}
+    for name in list(wanted):
+        while (name := needs[name]) is not None:
+            wanted.add(name)
+    return [stage for stage in stages if stage.name in wanted]
+
+
+def command_of(stage: Stage, checkpoint: str | None, launcher: str = "torchrun") -> list[str]:
+    """A stage and the weights it starts from -> the command that runs it.
+
+    ``launcher``: what starts a process for each of several GPUs, 'torchrun' or 'slurm' (the job's
+    own tasks).
+    """
     options = dict(stage.options)
     arguments = [stage.config]
     if stage.kind == "test":
@@ -90,11 +116,13 @@ def command_of(stage: Stage, checkpoint: str | None) -> list[str]:
         else:
             options[f"{start}.checkpoint"] = checkpoint
     tool = "test" if stage.kind == "test" else "train"
-    if stage.gpus > 1:
+    several = stage.gpus > 1
+    if several and launcher == "torchrun":
         head = [str(TOOLS / f"dist_{tool}.sh"), *arguments, str(stage.gpus)]
     else:
         head = [sys.executable, str(TOOLS / f"{tool}.py"), *arguments]
     how = ["--method", stage.method] if stage.kind == "test" else ["--resume", "auto"]
+    how += ["--launcher", "slurm"] if several and launcher == "slurm" else []
     flat = [f"{key}={value}" for key, value in options.items()]
     return [*head, "--work-dir", str(stage.folder), *how, "--cfg-options", *flat]
 

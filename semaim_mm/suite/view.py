@@ -1,6 +1,5 @@
 """A suite for people: the plan with what it costs, and what came out."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -120,12 +119,3 @@ def _measured(stages: Sequence[Stage]) -> dict[tuple[str, str], float]:
 def _time(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
-
-
-def summary(spec: Spec, outcomes: Sequence[Outcome]) -> str:
-    """The outcomes as JSON, for tools that come after."""
-    rows = [
-        dict(stage=o.stage.name, status=o.status, seconds=o.seconds, log=o.log and str(o.log))
-        for o in outcomes
-    ]
-    return json.dumps(dict(suite=spec.name, stages=rows), indent=1) + "\n"

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from semaim_mm.errors import InputError
-from semaim_mm.report.result import sha256_text
-from semaim_mm.suite import execute
-from semaim_mm.suite.execute import alone_in, input_of, run_logged, run_stages
+from semaim_mm.suite.execute import Progress, SuiteRun, alone_in, input_of
 from semaim_mm.suite.spec import Spec, Task, read_spec, spec_of_checkpoint
-from semaim_mm.suite.stages import command_of, output_of, plan
-from semaim_mm.suite.state import read_state
+from semaim_mm.suite.stages import Stage, command_of, output_of, plan, with_their_inputs
+from semaim_mm.suite.state import key_of, read_state, write_state
+from semaim_mm.suite.summary import write_summary
 from semaim_mm.suite.view import state_of
 
 SPEC = """
@@ -40,35 +35,57 @@ def spec_in(folder: Path, text: str = SPEC) -> Spec:
 
 
 class Machine:
-    """Stands in for the processes: writes what each stage would leave, or fails."""
+    """Stands in for the processes: writes what each stage would leave, or fails.
 
-    def __init__(self, monkeypatch):
-        self.ran, self.fails, self.stages = [], set(), []
-        monkeypatch.setattr(execute, "run_logged", self.run)
+    A job ends when it has been looked at ``lasts`` times; ``most`` ran at one time.
+    """
 
-    def run(self, command: list[str], log: Path) -> int:
-        stage = next(s for s in self.stages if str(s.folder) in command)
+    outlive_the_runner, seconds_between_looks, launcher = False, 0, "torchrun"
+
+    def __init__(self, places: int = 1, lasts: int = 1):
+        self.places, self.lasts = places, lasts
+        self.ran, self.fails, self.running, self.most, self.taken_up = [], set(), 0, 0, []
+
+    def start(self, stage: Stage, command: list[str], log: Path, number: str | None) -> Job:
         self.ran.append(stage.name)
-        log.write_text("Traceback\nerror: it broke\n" if stage.name in self.fails else "fine\n")
-        if stage.name in self.fails:
-            return 2
-        output = output_of(stage)
-        output.write_text(f"{stage.name} from {command}")
-        if stage.kind != "test":
-            (stage.folder / "last_checkpoint").write_text(str(output))
-        return 0
+        self.taken_up.append(number)
+        self.running += 1
+        self.most = max(self.most, self.running)
+        return Job(self, stage, command, log)
 
     def go(self, spec: Spec) -> dict[str, str]:
-        self.ran, self.stages = [], plan(spec)
-        lines = []
-        outcomes = run_stages(self.stages, spec.folder, lines.append)
-        self.lines = lines
+        self.ran, self.lines = [], []
+        outcomes = SuiteRun(plan(spec), self, Progress(self.lines.append)).run()
         return {o.stage.name: o.status for o in outcomes}
 
 
+class Job:
+    def __init__(self, machine: Machine, stage: Stage, command: list[str], log: Path):
+        self.machine, self.stage, self.command, self.log = machine, stage, command, log
+        self.looks, self.number = 0, f"job {len(machine.ran)}"
+
+    def code(self) -> int | None:
+        self.looks += 1
+        if self.looks < self.machine.lasts:
+            return None
+        self.machine.running -= 1
+        fails = self.stage.name in self.machine.fails
+        self.log.write_text("Traceback\nerror: it broke\n" if fails else "fine\n")
+        if fails:
+            return 2
+        output = output_of(self.stage)
+        output.write_text(f"{self.stage.name} from {self.command}")
+        if self.stage.kind != "test":
+            (self.stage.folder / "last_checkpoint").write_text(str(output))
+        return 0
+
+    def stop(self) -> None:
+        self.machine.stopped = self.stage.name
+
+
 @pytest.fixture
-def machine(monkeypatch):
-    return Machine(monkeypatch)
+def machine():
+    return Machine()
 
 
 def test_the_plan_has_every_stage_after_what_it_needs(tmp_path):
@@ -115,6 +132,65 @@ def test_what_is_finished_is_passed_over(tmp_path, machine):
     record = read_state(plan(spec)[0])
     assert record["status"] == "complete" and record["seconds"] >= 0
     assert "tools/train.py" in record["command"]
+
+
+def test_stages_run_side_by_side_and_none_before_its_input(tmp_path):
+    machine = Machine(places=3, lasts=4)
+    spec = spec_in(tmp_path)
+    assert set(machine.go(spec).values()) == {"complete"}
+    assert machine.most == 3
+    for stage in plan(spec):
+        assert not stage.needs or machine.ran.index(stage.needs) < machine.ran.index(stage.name)
+
+
+def test_a_job_that_outlived_the_runner_is_taken_up_by_its_number(tmp_path, machine):
+    spec = spec_in(tmp_path)
+    stage = plan(spec)[0]
+    write_state(stage, status="running", key=key_of(stage, None), job="4711")
+    machine.go(spec)
+    assert machine.taken_up[0] == "4711" and set(machine.taken_up[1:]) == {None}
+    assert read_state(stage)["job"] == "job 1"
+
+
+def test_a_signal_stops_what_runs_and_the_suite(tmp_path, machine):
+    def interrupted(running):
+        signal.raise_signal(signal.SIGTERM)
+
+    progress = Progress(lambda line: None)
+    progress.look = interrupted
+    stages = plan(spec_in(tmp_path))
+    machine.lasts = 100
+    with pytest.raises(KeyboardInterrupt):
+        SuiteRun(stages, machine, progress).run()
+    assert machine.stopped == stages[0].name
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_suite_says_what_it_asks_for_and_how_far_it_got(tmp_path, machine):
+    spec = spec_in(tmp_path)
+    machine.fails = {"semantic/seed1/pretrain"}
+    run = SuiteRun(plan(spec), machine, Progress(lambda line: None))
+    found = json.loads(write_summary(spec, plan(spec)).read_text())
+    assert {stage["status"] for stage in found["stages"]} == {"to run"}
+    found = json.loads(write_summary(spec, plan(spec), run.run()).read_text())
+    assert found["methods"] == ["semantic", "random", "pixels"]
+    assert found["comparisons"] == [["semantic", "random"]]
+    rows = {stage["stage"]: stage for stage in found["stages"]}
+    failed = rows["semantic/seed1/pretrain"]
+    assert failed["status"] == "failed" and failed["log"] == "semantic/seed1/pretrain/log.txt"
+    assert rows["semantic/seed1/knn/test"]["status"] == "waits"
+    assert rows["pixels/seed0/knn/test"]["status"] == "complete"
+    # a later look without a run says what the records say
+    again = json.loads(write_summary(spec, plan(spec)).read_text())
+    assert [row["status"] for row in again["stages"][:2]] == ["complete", "complete"]
+
+
+def test_only_takes_what_its_stages_need_along(tmp_path):
+    stages = plan(spec_in(tmp_path))
+    names = [stage.name for stage in with_their_inputs(stages, "semantic/seed0/ade20k/test")]
+    assert names == [f"semantic/seed0/{s}" for s in ("pretrain", "ade20k/train", "ade20k/test")]
+    with pytest.raises(InputError, match="--only semantics names no stage; the first of 15 is"):
+        with_their_inputs(stages, "semantics")
 
 
 def test_a_file_that_merely_lies_there_is_not_finished(tmp_path, machine):
@@ -218,35 +294,6 @@ def test_a_checkpoint_with_tasks_is_a_suite(tmp_path):
     ]
     with pytest.raises(InputError, match="--tasks voc is none of"):
         spec_of_checkpoint(str(tmp_path / "mine.pth"), ["voc"])
-
-
-def test_a_child_dies_with_the_suite(tmp_path):
-    """SIGTERM to the runner ends the process it waits for, and the log is kept."""
-    code = (
-        "import sys; from pathlib import Path; from semaim_mm.suite.execute import run_logged\n"
-        "run_logged([sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True); "
-        "time.sleep(60)'], Path(sys.argv[1]))"
-    )
-    log = tmp_path / "log.txt"
-    runner = subprocess.Popen([sys.executable, "-c", code, str(log)], stderr=subprocess.DEVNULL)
-    while not (log.is_file() and log.read_text().strip()):
-        time.sleep(0.1)
-        assert runner.poll() is None
-    child = int(log.read_text())
-    runner.send_signal(signal.SIGTERM)
-    assert runner.wait(30) != 0
-    for _ in range(50):
-        try:
-            os.kill(child, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.1)
-    pytest.fail("the child outlived the suite")
-
-
-def test_a_process_that_fails_gives_its_code(tmp_path):
-    assert run_logged([sys.executable, "-c", "print('x'); exit(3)"], tmp_path / "log") == 3
-    assert sha256_text((tmp_path / "log").read_text()) == sha256_text("x\n")
 
 
 @pytest.mark.parametrize("name", ["demo", "small"])

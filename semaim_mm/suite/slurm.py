@@ -1,0 +1,122 @@
+"""Stages as Slurm jobs by submitit: they go on when the runner ends, and are found again.
+
+A job that Slurm stops for its time limit is put back into the queue and resumes its training.
+"""
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from semaim_mm.errors import InputError
+from semaim_mm.suite.stages import Stage
+
+GPUS_PER_NODE = 8
+WHERE = "submitit"  # submitit's own files, in the suite's folder
+
+
+class StageCall:
+    """What a job runs: a stage's command, its output appended to the stage's log."""
+
+    def __init__(self, command: Sequence[str], log: Path):
+        self.command, self.log = list(command), Path(log)
+
+    def __call__(self) -> int:
+        """-> the command's exit code; every task but the first has a log of its own."""
+        rank = int(os.environ.get("SLURM_PROCID", "0"))
+        log = self.log if rank == 0 else self.log.with_suffix(f".rank{rank}.txt")
+        with log.open("ab") as file:
+            return subprocess.call(self.command, stdout=file, stderr=subprocess.STDOUT)
+
+    def checkpoint(self) -> Any:
+        """What submitit puts back into the queue: the same, which resumes by itself."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+class SlurmJob:
+    """A submitted job. ``number`` is Slurm's, kept in the stage's record."""
+
+    def __init__(self, job: Any):
+        self.job, self.number = job, str(job.job_id)
+
+    def code(self) -> int | None:
+        """-> the largest exit code of its tasks, 1 where Slurm ended it, None while it runs."""
+        from submitit.core.utils import FailedJobError, UncompletedJobError
+
+        if not self.job.done():
+            return None
+        try:
+            return max(self.job.results())
+        except (FailedJobError, UncompletedJobError):
+            return 1
+
+    def stop(self) -> None:
+        self.job.cancel()
+
+
+class SlurmJobs:
+    """Submits every stage whose input is there.
+
+    Args:
+        folder: the suite's folder, which all machines share.
+        settings: of the jobs, by submitit's names: timeout_min, cpus_per_task, slurm_partition,
+            slurm_account, slurm_qos, slurm_additional_parameters, ...
+        cluster: 'slurm'; submitit's 'local' runs the same without Slurm.
+
+    Raises:
+        InputError: no submitit, no Slurm, an unknown setting.
+    """
+
+    outlive_the_runner = True
+    launcher = "slurm"
+    places = 1000
+    seconds_between_looks = 10.0
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], cluster: str = "slurm"):
+        try:
+            import submitit
+        except ImportError as error:
+            raise InputError(
+                "--jobs slurm needs the package submitit; pip install 'semaim_mm[slurm]', or use "
+                "--jobs print and submit the commands yourself."
+            ) from error
+        self.folder, self.cluster, self.settings = folder / WHERE, cluster, dict(settings)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._executor = submitit.AutoExecutor(self.folder, cluster=cluster)
+            self._executor.update_parameters(**self.settings)
+        except RuntimeError as error:
+            raise InputError(
+                "--jobs slurm finds no srun here; run it on a machine of the cluster, or use "
+                "--jobs local or print."
+            ) from error
+        except (ValueError, NameError, TypeError) as error:
+            first = str(error).splitlines()[0]
+            raise InputError(f"The suite's slurm settings are wrong: {first}.") from error
+
+    def start(
+        self, stage: Stage, command: Sequence[str], log: Path, number: str | None = None
+    ) -> SlurmJob:
+        """Submit a stage's command, or take up the job ``number`` where it is still under way."""
+        if number is not None and (job := self._under_way(number)) is not None:
+            return SlurmJob(job)
+        tasks = max(1, stage.gpus)
+        nodes = -(-tasks // GPUS_PER_NODE)
+        self._executor.update_parameters(
+            **{"timeout_min": 24 * 60, **self.settings},
+            name=stage.name.replace("/", "_"),
+            nodes=nodes,
+            tasks_per_node=tasks // nodes,
+            **({"gpus_per_node": tasks // nodes} if stage.gpus else {}),
+        )
+        return SlurmJob(self._executor.submit(StageCall(command, log.resolve())))
+
+    def _under_way(self, number: str) -> Any:
+        import submitit
+
+        kind = submitit.SlurmJob if self.cluster == "slurm" else submitit.LocalJob
+        job = kind(folder=self.folder, job_id=number)
+        return None if job.done(force_check=True) else job

@@ -1,0 +1,54 @@
+"""``suite.json``: what a suite asks for and how far it got, for the leaderboard to read.
+
+One JSON file in the suite's folder: its methods, tasks, seeds and declared comparisons, and every
+stage with its status ('complete', 'failed', 'waits', 'running', 'to run') and log.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from semaim_mm.report.result import replacing
+from semaim_mm.suite.execute import Outcome
+from semaim_mm.suite.spec import Spec
+from semaim_mm.suite.stages import Stage
+from semaim_mm.suite.state import read_state
+
+FILE_NAME = "suite.json"
+
+
+def write_summary(spec: Spec, stages: Sequence[Stage], outcomes: Sequence[Outcome] = ()) -> Path:
+    """Write a suite's plan and state; what did not run now stands as its record says."""
+    ended = {outcome.stage.name: outcome for outcome in outcomes}
+    content = dict(
+        suite=spec.name,
+        methods=list(spec.methods),
+        tasks=list(spec.tasks),
+        seeds=list(spec.seeds),
+        comparisons=[list(pair) for pair in spec.comparisons],
+        truth={},
+        stages=[_row(spec, stage, ended.get(stage.name)) for stage in stages],
+    )
+    spec.folder.mkdir(parents=True, exist_ok=True)
+    path = spec.folder / FILE_NAME
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    return path
+
+
+def _row(spec: Spec, stage: Stage, outcome: Outcome | None) -> dict[str, Any]:
+    record = read_state(stage) or {}
+    status = record.get("status", "to run") if outcome is None else outcome.status
+    log = record.get("log")
+    return dict(
+        stage=stage.name,
+        method=stage.method,
+        task=stage.task,
+        seed=stage.seed,
+        kind=stage.kind,
+        status="complete" if status == "finished before" else status,
+        log=None if log is None else Path(os.path.relpath(log, spec.folder)).as_posix(),
+        seconds=record.get("seconds"),
+    )

@@ -1,0 +1,189 @@
+"""Stages as processes and as jobs: their places, their end, what Slurm is asked for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import submitit
+
+from semaim_mm.errors import InputError
+from semaim_mm.suite.local import LocalJobs, surroundings
+from semaim_mm.suite.slurm import SlurmJobs
+from semaim_mm.suite.stages import Stage, command_of
+
+
+def stage_in(folder: Path, **changes) -> Stage:
+    stage = Stage("m/seed0/knn/test", "test", "m", "knn", 0, "configs/cls/knn_tiny.py", {}, folder)
+    return stage._replace(**changes)
+
+
+def finish(job) -> int:
+    for _ in range(300):
+        if (code := job.code()) is not None:
+            return code
+        time.sleep(0.1)
+    raise TimeoutError
+
+
+def test_a_process_gives_its_code_and_its_output_is_appended(tmp_path):
+    jobs, log = LocalJobs(), tmp_path / "log"
+    for code in (3, 0):
+        command = [sys.executable, "-c", f"print('x'); exit({code})"]
+        assert finish(jobs.start(stage_in(tmp_path), command, log)) == code
+    assert log.read_text() == "x\nx\n"
+
+
+def test_places_are_given_again_when_they_are_free(tmp_path):
+    jobs = LocalJobs(2)
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    first, second = (jobs.start(stage_in(tmp_path), sleep, tmp_path / "log") for _ in range(2))
+    assert (first.place, second.place) == (0, 1)
+    first.stop()
+    assert first.code() == -signal.SIGTERM
+    third = jobs.start(stage_in(tmp_path), sleep, tmp_path / "log")
+    assert third.place == 0
+    for job in (second, third):
+        job.stop()
+
+
+def test_stages_side_by_side_share_cores_and_divide_gpus(monkeypatch):
+    for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert "OMP_NUM_THREADS" not in surroundings(0, 1, 0)
+    assert surroundings(1, 2, 0)["OMP_NUM_THREADS"] == "4"
+    assert surroundings(1, 2, 4)["CUDA_VISIBLE_DEVICES"] == "4,5,6,7"
+    assert surroundings(1, 2, 4)["PORT"] == "29501"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert surroundings(1, 2, 1)["CUDA_VISIBLE_DEVICES"] == "5"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_child_dies_with_the_runner(tmp_path, how):
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from test_jobs import stage_in, LocalJobs\n"
+        "LocalJobs().start(stage_in(Path('.')), [sys.executable, '-c', 'import os, time;"
+        "print(os.getpid(), flush=True); time.sleep(60)'], Path(sys.argv[1]))\n"
+        "time.sleep(60)"
+    )
+    log = tmp_path / "log.txt"
+    places = os.pathsep.join([str(Path(__file__).parent), os.getcwd()])
+    runner = subprocess.Popen(
+        [sys.executable, "-c", code, str(log)], env=os.environ | dict(PYTHONPATH=places)
+    )
+    while not (log.is_file() and log.read_text().strip()):
+        time.sleep(0.1)
+        assert runner.poll() is None
+    child = int(log.read_text())
+    runner.send_signal(how)
+    assert runner.wait(30) == -how
+    for _ in range(100):
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("the child outlived the suite")
+
+
+SBATCH = """#!/bin/sh
+echo "$@" >> {folder}/asked
+cp "$1" {folder}/script.sh
+(SLURM_JOB_ID=17 SLURM_JOB_NODELIST=here SLURM_NTASKS=1 SLURM_PROCID=0 SLURM_LOCALID=0 \\
+ SLURM_JOB_NUM_NODES=1 SLURM_NODEID=0 sh "$1"; touch {folder}/over) >{folder}/out 2>&1 &
+echo "Submitted batch job 17"
+"""
+SRUN = """#!/bin/sh
+while [ "$1" != "{python}" ]; do shift; done
+exec "$@"
+"""
+SACCT = """#!/bin/sh
+echo "JobID|State|NodeList"
+if [ -e {folder}/over ]; then echo "17|COMPLETED|here"; else echo "17|RUNNING|here"; fi
+"""
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch) -> Path:
+    """Stand-ins for Slurm's commands, which run a job at once on this machine."""
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    programs = dict(sbatch=SBATCH, srun=SRUN, sacct=SACCT, scancel="#!/bin/sh\n")
+    for name, text in programs.items():
+        path = folder / name
+        path.write_text(text.format(folder=folder, python=sys.executable))
+        path.chmod(path.stat().st_mode | stat.S_IEXEC)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(submitit.SlurmJob, "_results_timeout_s", 1, raising=False)
+    submitit.SlurmJob.watcher.clear()
+    return folder
+
+
+@pytest.mark.slow
+def test_slurm_runs_a_stage_with_its_output_in_the_stages_log(tmp_path, cluster):
+    log = tmp_path / "log.txt"
+    command = [sys.executable, "-c", "print('ran'); exit(4)"]
+    job = SlurmJobs(tmp_path / "suite", {}).start(stage_in(tmp_path), command, log)
+    assert job.number == "17"
+    assert finish(job) == 4
+    assert log.read_text() == "ran\n"
+
+
+def test_slurm_is_asked_for_the_suites_settings_and_a_task_a_gpu(tmp_path, cluster):
+    (cluster / "sbatch").write_text(f"#!/bin/sh\ncp $1 {cluster}/asked\necho job 17\n")
+    settings = dict(timeout_min=30, slurm_partition="gpu", cpus_per_task=5)
+    stage = stage_in(tmp_path, gpus=16)
+    SlurmJobs(tmp_path / "suite", settings).start(stage, ["true"], tmp_path / "log")
+    asked = (cluster / "asked").read_text()
+    for line in ("partition=gpu", "time=30", "nodes=2", "ntasks-per-node=8", "gpus-per-node=8"):
+        assert f"#SBATCH --{line}\n" in asked
+    assert "job-name=m_seed0_knn_test" in asked
+
+
+@pytest.mark.slow
+def test_a_job_still_under_way_is_taken_up_and_one_that_is_gone_is_not(tmp_path, cluster):
+    log = tmp_path / "log.txt"
+    slow = [sys.executable, "-c", "import time; print('once', flush=True); time.sleep(3)"]
+    first = SlurmJobs(tmp_path / "suite", {}).start(stage_in(tmp_path), slow, log)
+    again = SlurmJobs(tmp_path / "suite", {}).start(stage_in(tmp_path), slow, log, first.number)
+    assert len((cluster / "asked").read_text().splitlines()) == 1
+    assert finish(again) == 0 and log.read_text() == "once\n"
+    SlurmJobs(tmp_path / "suite", {}).start(stage_in(tmp_path), ["true"], log, again.number)
+    assert len((cluster / "asked").read_text().splitlines()) == 2
+
+
+def test_a_job_that_slurm_ended_failed(tmp_path, cluster):
+    (cluster / "sbatch").write_text("#!/bin/sh\necho Submitted batch job 17\n")
+    job = SlurmJobs(tmp_path / "suite", {}).start(stage_in(tmp_path), ["true"], tmp_path / "log")
+    (cluster / "over").touch()
+    assert finish(job) == 1
+
+
+def test_without_slurm_a_sentence_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="finds no srun here"):
+        SlurmJobs(tmp_path, {})
+
+
+def test_an_unknown_setting_is_named(tmp_path, cluster):
+    with pytest.raises(InputError, match=r"slurm settings are wrong: .*partitions"):
+        SlurmJobs(tmp_path, dict(slurm_partitions="gpu"))
+
+
+def test_several_gpus_are_started_by_torchrun_here_and_by_the_jobs_tasks_there(tmp_path):
+    stage = stage_in(tmp_path, gpus=8)
+    here = command_of(stage, "a.pth")
+    assert here[0].endswith("tools/dist_test.sh") and here[1:4] == [stage.config, "a.pth", "8"]
+    there = command_of(stage, "a.pth", "slurm")
+    assert there[0] == sys.executable and there[1].endswith("tools/test.py")
+    assert there[there.index("--launcher") + 1] == "slurm"
+    assert "--launcher" not in command_of(stage._replace(gpus=1), "a.pth", "slurm")
