@@ -9,6 +9,7 @@ from mmengine.registry import DATASETS
 from mmpretrain.datasets import CustomDataset
 from timm.data import ImageNetInfo
 
+from semaim_mm.data.held_out import take_part
 from semaim_mm.data.label_file import check_label_file
 from semaim_mm.data.subset import take_subset
 from semaim_mm.errors import InputError
@@ -31,6 +32,7 @@ class ImageFolder(CustomDataset):
             classes present stand in ``metainfo['present']``.
         subset: dict(fraction=0.01, seed=0) for a class-balanced share of the images, or
             dict(file='1percent.txt') for the file names that a published list holds.
+        part: dict(share=0.1, held_out=False) leaves that share out, True takes nothing else.
         **kwargs: those of mmpretrain's CustomDataset (pipeline, classes, ann_file, ...).
 
     Raises:
@@ -46,13 +48,14 @@ class ImageFolder(CustomDataset):
         skip_files: Sequence[str] = (".*",),
         known_classes: str | None = None,
         subset: dict | None = None,
+        part: dict | None = None,
         **kwargs,
     ):
         if known_classes not in (None, "imagenet-1k"):
             raise InputError(
                 f"ImageFolder knows no class list {known_classes!r}; the only one is 'imagenet-1k'."
             )
-        self.skip_files, self.subset = tuple(skip_files), subset
+        self.skip_files, self.subset, self.part = tuple(skip_files), subset, part
         self.known_classes = known_classes
         super().__init__(
             data_root=data_root,
@@ -98,7 +101,11 @@ class ImageFolder(CustomDataset):
                 "and split."
             )
         samples = self._label(root, images) if self.with_label else images
-        return samples if self.subset is None else take_subset(samples, **self.subset)
+        if self.subset is not None:
+            samples = take_subset(samples, **self.subset)
+        return take_part(
+            samples, lambda sample: sample[0] if self.with_label else sample, self.part, str(root)
+        )
 
     def _skipped(self, name: str) -> bool:
         return any(fnmatch(name, pattern) for pattern in self.skip_files)

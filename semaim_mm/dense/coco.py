@@ -7,6 +7,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmengine.registry import DATASETS
 
+from semaim_mm.data.held_out import take_part
 from semaim_mm.dense.coco_scan import (
     ANNOTATION_KINDS,
     IMAGE_KINDS,
@@ -52,6 +53,8 @@ class CheckedCoco(CocoDataset):
             the order of the file's categories; a palette is made where none is given.
         faults: 'stop' raises; 'drop' trains without the faulty images and annotations, logs how
             many, and keeps the numbers in ``dropped``. With ``test_mode`` faults always stop.
+        part: dict(share=0.1, held_out=False) leaves that share of the images out, True takes
+            nothing else.
         **kwargs: those of mmdet's CocoDataset.
 
     Raises:
@@ -65,11 +68,12 @@ class CheckedCoco(CocoDataset):
         metainfo: dict | None = None,
         *,
         faults: str = "stop",
+        part: dict | None = None,
         lazy_init: bool = False,
         **kwargs,
     ):
         check_choice(faults)
-        self.faults = faults
+        self.faults, self.part = faults, part
         self.dropped: dict[str, int] = {}
         self.passed_over: dict[str, int] = {}
         self._content: dict | None = None
@@ -105,7 +109,8 @@ class CheckedCoco(CocoDataset):
             self._content = read_annotations(self.ann_file)
         try:
             self._judge(found["faults"], found["classes"])
-            return super().load_data_list()
+            samples = super().load_data_list()
+            return take_part(samples, lambda s: s["img_path"], self.part, self.ann_file)
         finally:
             self._content = None
 

@@ -5,6 +5,7 @@ import os
 from mmengine.registry import DATASETS
 from mmseg.datasets import ADE20KDataset, BaseSegDataset
 
+from semaim_mm.data.held_out import take_part
 from semaim_mm.dense.faults import (
     Faults,
     check_choice,
@@ -44,6 +45,7 @@ class CheckedMaps:
         metainfo: dict(classes=(...)) for own classes; a palette is made where none is given.
         faults: 'stop' raises; 'drop' trains without the faulty pairs, logs how many, and keeps
             the numbers in ``dropped``. With ``test_mode`` faults always stop.
+        part: dict(share=0.1, held_out=False) leaves that share out, True takes nothing else.
         **kwargs: those of the mmseg data set; all by keyword.
 
     Raises:
@@ -57,11 +59,12 @@ class CheckedMaps:
         *,
         metainfo: dict | None = None,
         faults: str = "stop",
+        part: dict | None = None,
         lazy_init: bool = False,
         **kwargs,
     ):
         check_choice(faults)
-        self.faults = faults
+        self.faults, self.part = faults, part
         self.dropped: dict[str, int] = {}
         self.passed_over: dict[str, int] = {}
         own = tuple(self.METAINFO.get("classes", ()))
@@ -97,7 +100,7 @@ class CheckedMaps:
                 f"No image of {place} is left to use; check the folder, and the data set's "
                 "img_suffix and data_prefix in the config."
             )
-        return kept
+        return take_part(kept, lambda info: info["img_path"], self.part, str(layout.images))
 
     def _scan(self, layout: Layout, labels: Labels) -> dict:
         names = None

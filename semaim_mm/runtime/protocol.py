@@ -5,6 +5,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from semaim_mm.runtime.tuned import mask_swept, read_choice
+
 # what comes with the weights: part of the method, not of the protocol that judges it
 BACKBONE_OF_METHOD = (
     "type",
@@ -68,7 +70,7 @@ def protocol_of(
         bank_data=None if bank is None else _data(bank),
         evaluator=evaluator,
         storage=(found.get("test_cfg") or {}).get("storage"),
-        training=None if trained_by is None else {k: trained_by.get(k) for k in TRAINING},
+        training=None if trained_by is None else _training(trained_by),
         train_data=trained.get("data"),
         trained_model=trained.get("model"),
         selection=None if trained_by is None else selection,
@@ -84,13 +86,20 @@ def training_of(cfg: Config) -> dict[str, Any] | None:
     # when a run validates changes nothing in it
     unseen = ("val_interval", "val_begin")
     kept["train_cfg"] = {k: v for k, v in found["train_cfg"].items() if k not in unseen}
-    return dict(
+    recipe = dict(
         **kept,
         data=_data(found["train_dataloader"]),
         recipe=found.get("recipe"),
         backbone=_backbone(found),
         model=found["model"].get("train_cfg"),
     )
+    choice = read_choice(found.get("tuned"))
+    return recipe if choice is None else mask_swept(recipe, choice)
+
+
+def _training(trained_by: Mapping[str, Any]) -> dict[str, Any]:
+    tuned = {"tuned": trained_by["tuned"]} if trained_by.get("tuned") else {}
+    return {k: trained_by.get(k) for k in TRAINING} | tuned
 
 
 def state_backbone(cfg: Config) -> None:
@@ -118,4 +127,5 @@ def _data(loader: Mapping[str, Any]) -> dict[str, Any]:
     dataset = loader["dataset"]
     dataset = dataset.get("dataset", dataset)
     keys = ("pipeline", "subset", "indices", "filter_cfg", "ann_file", "data_prefix", "faults")
-    return {key: dataset.get(key) for key in keys}
+    part = {"part": dataset["part"]} if dataset.get("part") else {}
+    return {key: dataset.get(key) for key in keys} | part

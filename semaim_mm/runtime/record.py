@@ -10,6 +10,7 @@ from torch import nn
 from semaim_mm.interop.checkpoint_file import read_file, sha256_of
 from semaim_mm.runtime.hooks import has_batch_norm, unwrap
 from semaim_mm.runtime.protocol import training_of
+from semaim_mm.runtime.tuned import read_choice
 
 ORIGIN = ("experiment_name", "epoch", "iter", "seed", "budget", "training", "skipped_images")
 
@@ -86,6 +87,7 @@ class RecordHook(Hook):
             dropped=_dropped(runner),
             save_best=(cfg.get("default_hooks") or {}).get("checkpoint", {}).get("save_best"),
             recipe=plain(training_of(runner.cfg)),
+            tuned=read_choice(cfg.get("tuned")),
         )
         checkpoint["meta"]["model"] = plain(
             dict(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semaim_mm.arch import settle_arch
+from semaim_mm.data.held_out import hold_out, innermost
 from semaim_mm.errors import InputError
 
 ROBUSTNESS_SETS = ("imagenet-v2", "imagenet-a", "imagenet-r", "imagenet-sketch")
@@ -26,12 +27,15 @@ def spread_keys(cfg: Any) -> None:
         unreadable_budget: how many training images that can't be decoded are skipped and counted.
         test_set: one of ROBUSTNESS_SETS: test on that folder beside ``data_root``, only the
             classes it has counted.
+        holdout: share of the training set to leave out and to test on, for choosing settings.
 
     Raises:
         InputError: an unknown choice, classes that are no list.
     """
     if cfg.get("test_set") is not None:
         _use_test_set(cfg, cfg["test_set"])
+    if cfg.get("holdout") is not None:
+        hold_out(cfg)
     if isinstance(cfg.get("classes"), str):
         raise InputError(
             f"classes={cfg['classes']!r} is one string; give a list of names, "
@@ -76,13 +80,6 @@ def _datasets(cfg: Any) -> Iterator[tuple[str, Any]]:
     for split, loader in loaders:
         if loader:
             yield split, innermost(loader["dataset"])
-
-
-def innermost(dataset: Any) -> Any:
-    """A data set's config -> the one inside all wrappers."""
-    while "dataset" in dataset:
-        dataset = dataset["dataset"]
-    return dataset
 
 
 def _tell_dataset(cfg: Any, split: str, dataset: Any) -> None:

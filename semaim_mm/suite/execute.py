@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from semaim_mm.errors import InputError
 from semaim_mm.interop.checkpoint_file import sha256_of
 from semaim_mm.suite.local import LocalJobs
-from semaim_mm.suite.stages import Stage, command_of, output_of, shell_line
+from semaim_mm.suite.stages import Stage, command_of, output_of, settle, shell_line
 from semaim_mm.suite.state import clear_if_stale, is_finished, key_of, read_state, write_state
 
 
@@ -84,13 +84,19 @@ class SuiteRun:
                 return
             if stage.name in self.outcomes or stage.name in under_way:
                 continue
-            before = self.outcomes.get(stage.needs) if stage.needs else None
-            if stage.needs and before is None:
+            before = [self.outcomes.get(name) for name in stage.after]
+            if None in before:
                 continue
-            if before is not None and before.status in ("failed", "waits"):
-                self._end(Outcome(stage, "waits"), f"left out, {stage.needs} failed")
+            lacking = [o.stage.name for o in before if o.status in ("failed", "waits")]
+            if lacking:
+                self._end(Outcome(stage, "waits"), f"left out, {lacking[0]} failed")
+                continue
+            try:
+                settled = settle(stage, self.stages)
+            except InputError as error:
+                self._end(Outcome(stage, "failed"), f"FAILED: {error}")
             else:
-                self._begin(stage)
+                self._begin(settled)
 
     def _begin(self, stage: Stage) -> None:
         """Start a stage unless its record says that it is finished."""
@@ -146,7 +152,8 @@ class SuiteRun:
         self.progress.ended(outcome, self._head(outcome.stage), told)
 
     def _head(self, stage: Stage) -> str:
-        return f"[{self.stages.index(stage) + 1}/{len(self.stages)}] {stage.name}"
+        number = next(n for n, s in enumerate(self.stages, 1) if s.name == stage.name)
+        return f"[{number}/{len(self.stages)}] {stage.name}"
 
     @contextmanager
     def _stopping_on_signals(self) -> Iterator[None]:

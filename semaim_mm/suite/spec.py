@@ -1,6 +1,6 @@
 """What a suite compares: methods x tasks x seeds, read from a short config or the command line."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from semaim_mm.errors import InputError
 from semaim_mm.interop.backbone_file import read_backbone
+from semaim_mm.suite.sweep import HOLDOUT, check_sweep
 
 # the common case: tasks of a full-size checkpoint by name
 STANDARD = {
@@ -18,7 +19,10 @@ STANDARD = {
     "coco": "configs/det/mask-rcnn_semaim-vit{size}_vitdet-100ep_coco.py",
     "ade20k": "configs/seg/upernet_semaim-vit{size}_160k_ade20k-512x512.py",
 }
-KEYS = ("name", "methods", "tasks", "seeds", "comparisons", "out", "gpus", "slurm")
+KEYS = (
+    *("name", "methods", "tasks", "seeds", "comparisons"),
+    *("sweep", "holdout", "out", "gpus", "slurm"),
+)
 METHOD_KEYS = ("config", "checkpoint", "tasks", "seeds", "options", "without")
 
 
@@ -58,7 +62,9 @@ class Task(NamedTuple):
 class Spec(NamedTuple):
     """A suite. ``comparisons`` are pairs of methods, declared before anything is run.
 
-    ``gpus``: of every stage; ``slurm``: settings of the jobs, by submitit's names.
+    ``sweep``: {task: {config key: [values]}}, the grid that every method is tuned over, on a share
+    ``holdout`` of the training set; ``gpus``: of every stage; ``slurm``: settings of the jobs, by
+    submitit's names.
     """
 
     name: str
@@ -69,6 +75,8 @@ class Spec(NamedTuple):
     out: Path = Path("work_dirs/suites")
     gpus: int = 0
     slurm: Mapping[str, Any] = MappingProxyType({})
+    sweep: Mapping[str, Mapping[str, Sequence]] = MappingProxyType({})
+    holdout: float = HOLDOUT
 
     @property
     def folder(self) -> Path:
@@ -105,6 +113,8 @@ def read_spec(path: str) -> Spec:
         out=Path(found.get("out", "work_dirs/suites")),
         gpus=found.get("gpus", 0),
         slurm=found.get("slurm", {}),
+        sweep=found.get("sweep", {}),
+        holdout=found.get("holdout", HOLDOUT),
     )
     check_spec(spec, path)
     return spec
@@ -138,6 +148,7 @@ def check_spec(spec: Spec, path: str) -> None:
     absent = [leaf for leaf in leaves if not Path(leaf).is_file()]
     if absent:
         raise InputError(f"{path} names {', '.join(absent)}, which is not there.")
+    check_sweep(spec.sweep, list(spec.tasks), path)
     for pair in spec.comparisons:
         strangers = [name for name in pair if name not in spec.methods]
         if strangers or len(pair) != 2:

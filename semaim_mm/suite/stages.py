@@ -2,12 +2,16 @@
 
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
+from graphlib import TopologicalSorter
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.launch import load_config
 from semaim_mm.suite.spec import Method, Spec, Task
+from semaim_mm.suite.sweep import choose, grid_points
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
@@ -16,7 +20,8 @@ class Stage(NamedTuple):
     """One process: a pretraining, a training on a task, or a test.
 
     ``needs`` is the stage whose checkpoint it starts from; ``checkpoint`` a file that is given, or
-    'random'. Both None: it takes no weights.
+    'random'. Both None: it takes no weights. ``trials``: the tests that its settings are chosen by,
+    one a point of ``grid``; ``trial`` is the number of one.
     """
 
     name: str
@@ -30,6 +35,14 @@ class Stage(NamedTuple):
     needs: str | None = None
     checkpoint: str | None = None
     gpus: int = 0
+    trials: tuple[str, ...] = ()
+    grid: Mapping[str, Sequence] = MappingProxyType({})
+    trial: int | None = None
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """The stages that have to be complete before this one starts."""
+        return (*((self.needs,) if self.needs else ()), *self.trials)
 
 
 def plan(spec: Spec) -> list[Stage]:
@@ -52,8 +65,10 @@ def plan(spec: Spec) -> list[Stage]:
     return sorted(stages, key=lambda stage: (stage.seed, rank[stage.task]))
 
 
-def _stage(spec: Spec, kind: str, name: str, task: str, seed: int, leaf: Method | Task) -> Stage:
-    path = [name, f"seed{seed}", task] + ([kind] if kind != "pretrain" else [])
+def _stage(
+    spec: Spec, kind: str, name: str, task: str, seed: int, leaf: Method | Task, *sub: str
+) -> Stage:
+    path = [name, f"seed{seed}", task, *sub] + ([kind] if kind != "pretrain" else [])
     return Stage(
         name="/".join(path),
         kind=kind,
@@ -72,10 +87,43 @@ def _task_stages(
 ) -> list[Stage]:
     given = dict(needs=start.name) if start else dict(checkpoint=method.checkpoint)
     test = _stage(spec, "test", name, task, seed, leaf)
+    grid = spec.sweep.get(task, {})
     if load_config(leaf.config).get("train_cfg") is None:
+        if grid:
+            raise InputError(
+                f"The suite sweeps {task}, but {leaf.config} trains nothing; leave it out of sweep."
+            )
         return [test._replace(**given)]
     train = _stage(spec, "train", name, task, seed, leaf)._replace(**given)
-    return [train, test._replace(needs=train.name)]
+    trials = []
+    first = (method.seeds or spec.seeds)[0]
+    points = grid_points(grid) if grid else []
+    if seed == first:
+        for number, settings in enumerate(points):
+            tried = leaf._replace(options={**leaf.options, **settings, "holdout": spec.holdout})
+            for kind in ("train", "test"):
+                trials.append(_stage(spec, kind, name, task, seed, tried, f"trial{number}"))
+                trials[-1] = trials[-1]._replace(trial=number)
+            trials[-2] = trials[-2]._replace(**given)
+            trials[-1] = trials[-1]._replace(needs=trials[-2].name)
+    tests = tuple(f"{name}/seed{first}/{task}/trial{n}/test" for n in range(len(points)))
+    train = train._replace(trials=tests, grid=grid)
+    return [*trials, train, test._replace(needs=train.name)]
+
+
+def settle(stage: Stage, stages: Sequence[Stage]) -> Stage:
+    """A stage whose settings a sweep chooses -> the same with them, once all trials are complete.
+
+    Raises:
+        InputError: a trial's result can't be read.
+    """
+    if not stage.trials:
+        return stage
+    tests = {other.name: other for other in stages if other.name in stage.trials}
+    results = [output_of(tests[name]) for name in stage.trials]
+    share = next(iter(tests.values())).options["holdout"]
+    chosen, path = choose(stage.folder.parent, stage.grid, share, results)
+    return stage._replace(options={**stage.options, **chosen, "tuned": str(path)})
 
 
 def with_their_inputs(stages: list[Stage], only: str | None) -> list[Stage]:
@@ -92,11 +140,17 @@ def with_their_inputs(stages: list[Stage], only: str | None) -> list[Stage]:
             f"--only {only} names no stage; the first of {len(stages)} is {stages[0].name}, and "
             "--dry-run lists them all."
         )
-    needs = {stage.name: stage.needs for stage in stages}
-    for name in list(wanted):
-        while (name := needs[name]) is not None:
-            wanted.add(name)
+    for stage in reversed(_sorted_by_need(stages)):
+        if stage.name in wanted:
+            wanted.update(stage.after)
     return [stage for stage in stages if stage.name in wanted]
+
+
+def _sorted_by_need(stages: Sequence[Stage]) -> list[Stage]:
+    """Stages -> the same, every one after what it needs."""
+    graph = TopologicalSorter({stage.name: stage.after for stage in stages})
+    by_name = {stage.name: stage for stage in stages}
+    return [by_name[name] for name in graph.static_order()]
 
 
 def command_of(stage: Stage, checkpoint: str | None, launcher: str = "torchrun") -> list[str]:

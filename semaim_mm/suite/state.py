@@ -9,11 +9,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from semaim_mm.data.held_out import innermost
 from semaim_mm.interop.checkpoint_file import sha256_of
 from semaim_mm.report.provenance import config_hash
 from semaim_mm.report.result import canonical, replacing, sha256_text
 from semaim_mm.runtime.launch import load_config
-from semaim_mm.runtime.spread import innermost
 from semaim_mm.suite.stages import Stage, output_of
 
 FILE_NAME = "stage.json"

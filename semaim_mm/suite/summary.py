@@ -51,4 +51,10 @@ def _row(spec: Spec, stage: Stage, outcome: Outcome | None) -> dict[str, Any]:
         status="complete" if status == "finished before" else status,
         log=None if log is None else Path(os.path.relpath(log, spec.folder)).as_posix(),
         seconds=record.get("seconds"),
+        trial=stage.trial,
+        settings=None if stage.trial is None else _settings(spec, stage),
     )
+
+
+def _settings(spec: Spec, stage: Stage) -> dict[str, Any]:
+    return {key: stage.options[key] for key in spec.sweep[stage.task]}

@@ -6,15 +6,14 @@ from typing import Any
 
 from rich.table import Table
 
+from semaim_mm.errors import InputError
+from semaim_mm.leaderboard.scores import HEADLINES
 from semaim_mm.report.result import read_result
 from semaim_mm.runtime.launch import load_config
 from semaim_mm.suite.execute import Outcome, input_of
 from semaim_mm.suite.spec import Spec
-from semaim_mm.suite.stages import Stage, command_of, output_of, shell_line
+from semaim_mm.suite.stages import Stage, command_of, output_of, settle, shell_line
 from semaim_mm.suite.state import is_finished, key_of, read_state
-
-# the figure of a task that a table of tasks shows
-HEADLINES = ("top1", "bbox_mAP", "mIoU")
 
 
 def plan_table(stages: Sequence[Stage]) -> Table:
@@ -40,12 +39,12 @@ def plan_table(stages: Sequence[Stage]) -> Table:
 
 def state_of(stage: Stage, stages: Sequence[Stage]) -> str:
     """-> 'finished', 'to run', or 'after' the stage that has to run before it."""
-    checkpoint = input_of(stage, stages)
-    if stage.needs is not None:
-        before = next(other for other in stages if other.name == stage.needs)
-        if state_of(before, stages) != "finished":
-            return f"after {stage.needs}"
-    return "finished" if is_finished(stage, key_of(stage, checkpoint)) else "to run"
+    for other in stages:
+        if other.name in stage.after and state_of(other, stages) != "finished":
+            return f"after {other.name}"
+    stage = settle(stage, stages)
+    key = key_of(stage, input_of(stage, stages))
+    return "finished" if is_finished(stage, key) else "to run"
 
 
 def length_of(stage: Stage) -> str:
@@ -61,7 +60,19 @@ def length_of(stage: Stage) -> str:
 
 def commands(stages: Sequence[Stage]) -> list[str]:
     """-> one shell line a stage, in an order in which they can be run."""
-    return [shell_line(command_of(stage, input_of(stage, stages))) for stage in stages]
+    untold = [stage.name for stage in stages if stage.trials and not _tried(stage, stages)]
+    if untold:
+        raise InputError(
+            f"--jobs print can't tell the settings of {len(untold)} stages ({untold[0]}, ...): "
+            "their sweep has not run yet. Print and run the trials first, by --only."
+        )
+    settled = [settle(stage, stages) for stage in stages]
+    return [shell_line(command_of(stage, input_of(stage, stages))) for stage in settled]
+
+
+def _tried(stage: Stage, stages: Sequence[Stage]) -> bool:
+    tests = [other for other in stages if other.name in stage.trials]
+    return all(state_of(test, stages) == "finished" for test in tests)
 
 
 def results_table(spec: Spec, outcomes: Sequence[Outcome]) -> Table:
@@ -73,7 +84,11 @@ def results_table(spec: Spec, outcomes: Sequence[Outcome]) -> Table:
     for method in spec.methods:
         cells = []
         for task in spec.tasks:
-            mine = [o for o in outcomes if (o.stage.method, o.stage.task) == (method, task)]
+            mine = [
+                o
+                for o in outcomes
+                if (o.stage.method, o.stage.task) == (method, task) and o.stage.trial is None
+            ]
             mine += [o for o in outcomes if o.stage.method == method and o.stage.kind == "pretrain"]
             cells.append(_cell(mine))
         view.add_row(method, *cells)

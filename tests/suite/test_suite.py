@@ -4,83 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
-from pathlib import Path
 
 import pytest
+from machine import SPEC, Machine, spec_in
 
 from semaim_mm.errors import InputError
 from semaim_mm.suite.execute import Progress, SuiteRun, alone_in, input_of
-from semaim_mm.suite.spec import Spec, Task, read_spec, spec_of_checkpoint
-from semaim_mm.suite.stages import Stage, command_of, output_of, plan, with_their_inputs
+from semaim_mm.suite.spec import Task, read_spec, spec_of_checkpoint
+from semaim_mm.suite.stages import command_of, output_of, plan, with_their_inputs
 from semaim_mm.suite.state import key_of, read_state, write_state
 from semaim_mm.suite.summary import write_summary
 from semaim_mm.suite.view import state_of
-
-SPEC = """
-methods = dict(
-    semantic=dict(config="configs/pretrain/semaim_tiny.py"),
-    random=dict(checkpoint="random"),
-    pixels=dict(tasks=dict(knn="configs/cls/knn_tiny_pixels.py"), seeds=[0]),
-)
-tasks = dict(knn="configs/cls/knn_tiny.py", ade20k="configs/seg/upernet_tiny.py")
-seeds = [0, 1]
-comparisons = [("semantic", "random")]
-"""
-
-
-def spec_in(folder: Path, text: str = SPEC) -> Spec:
-    path = folder / "toy.py"
-    path.write_text(f'{text}\nout = "{folder}/runs"\n')
-    return read_spec(str(path))
-
-
-class Machine:
-    """Stands in for the processes: writes what each stage would leave, or fails.
-
-    A job ends when it has been looked at ``lasts`` times; ``most`` ran at one time.
-    """
-
-    outlive_the_runner, seconds_between_looks, launcher = False, 0, "torchrun"
-
-    def __init__(self, places: int = 1, lasts: int = 1):
-        self.places, self.lasts = places, lasts
-        self.ran, self.fails, self.running, self.most, self.taken_up = [], set(), 0, 0, []
-
-    def start(self, stage: Stage, command: list[str], log: Path, number: str | None) -> Job:
-        self.ran.append(stage.name)
-        self.taken_up.append(number)
-        self.running += 1
-        self.most = max(self.most, self.running)
-        return Job(self, stage, command, log)
-
-    def go(self, spec: Spec) -> dict[str, str]:
-        self.ran, self.lines = [], []
-        outcomes = SuiteRun(plan(spec), self, Progress(self.lines.append)).run()
-        return {o.stage.name: o.status for o in outcomes}
-
-
-class Job:
-    def __init__(self, machine: Machine, stage: Stage, command: list[str], log: Path):
-        self.machine, self.stage, self.command, self.log = machine, stage, command, log
-        self.looks, self.number = 0, f"job {len(machine.ran)}"
-
-    def code(self) -> int | None:
-        self.looks += 1
-        if self.looks < self.machine.lasts:
-            return None
-        self.machine.running -= 1
-        fails = self.stage.name in self.machine.fails
-        self.log.write_text("Traceback\nerror: it broke\n" if fails else "fine\n")
-        if fails:
-            return 2
-        output = output_of(self.stage)
-        output.write_text(f"{self.stage.name} from {self.command}")
-        if self.stage.kind != "test":
-            (self.stage.folder / "last_checkpoint").write_text(str(output))
-        return 0
-
-    def stop(self) -> None:
-        self.machine.stopped = self.stage.name
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ def weights(name: str, seed: int | None = None, started_from: dict | None = None
     origin = None if seed is None else dict(seed=seed, epoch=5, budget=dict(epochs=5, images=40))
     return dict(
         file=f"{name}.pth",
-        sha256=sha256_text(name),
+        sha256=sha256_text(name.encode("ascii", "backslashreplace").decode()),
         origin=origin,
         coverage=dict(matched=52, new=["a"], unused=[], changed=[]),
         started_from=started_from,
