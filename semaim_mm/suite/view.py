@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
@@ -13,7 +12,8 @@ from semaim_mm.runtime.launch import load_config
 from semaim_mm.suite.execute import Outcome, input_of
 from semaim_mm.suite.spec import Spec
 from semaim_mm.suite.stages import Stage, command_of, output_of, settle, shell_line
-from semaim_mm.suite.state import is_finished, key_of, read_state
+from semaim_mm.suite.state import is_finished, key_of
+from semaim_mm.suite.times import expectations, shipped
 
 
 def plan_table(stages: Sequence[Stage]) -> Table:
@@ -21,19 +21,25 @@ def plan_table(stages: Sequence[Stage]) -> Table:
     view = Table(title="Plan")
     for column in ("stage", "leaf", "length", "state", "expected"):
         view.add_column(column, no_wrap=True)
-    known = _measured(stages)
-    total, unknown = 0.0, 0
+    known = expectations(stages)
+    total, unknown, elsewhere = 0.0, 0, False
     for stage in stages:
         state = state_of(stage, stages)
-        seconds = known.get((stage.config, stage.kind))
-        expected = "" if state == "finished" else "not known" if seconds is None else _time(seconds)
-        if state != "finished":
-            total, unknown = total + (seconds or 0), unknown + (seconds is None)
+        expected = known.get(stage.name)
+        if state == "finished":
+            told = ""
+        elif expected is None:
+            told, unknown = "not known", unknown + 1
+        else:
+            told = _time(expected.seconds) + (" *" if expected.elsewhere else "")
+            total, elsewhere = total + expected.seconds, elsewhere or expected.elsewhere
         view.add_row(
-            stage.name, stage.config.removeprefix("configs/"), length_of(stage), state, expected
+            stage.name, stage.config.removeprefix("configs/"), length_of(stage), state, told
         )
     rest = f", {unknown} stage(s) of a kind not run here yet" if unknown else ""
-    view.caption = f"expected: {_time(total)}{rest}"
+    view.caption = f"expected, one after another: {_time(total)}{rest}"
+    if elsewhere:
+        view.caption += f"\n* measured on {shipped()['machine']}"
     return view
 
 
@@ -119,16 +125,6 @@ def _headline_note(outcomes: Sequence[Outcome]) -> str:
     ]
     names = {o.stage.task: headline(output_of(o.stage))[0] for o in done}
     return ", ".join(f"{task} {name}" for task, name in names.items()) + ", in percent"
-
-
-def _measured(stages: Sequence[Stage]) -> dict[tuple[str, str], float]:
-    """-> seconds that a stage of the same leaf and kind has taken in this suite."""
-    found: dict[tuple[str, str], float] = {}
-    for stage in stages:
-        record: dict[str, Any] | None = read_state(stage)
-        if record and record.get("status") == "complete":
-            found[stage.config, stage.kind] = record["seconds"]
-    return found
 
 
 def _time(seconds: float) -> str:

@@ -1,0 +1,53 @@
+"""What a plan expects: this suite's own times first, then the shipped ones, else it says so."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+
+from machine import spec_in
+from rich.console import Console
+
+from semaim_mm.suite import times
+from semaim_mm.suite.stages import plan
+from semaim_mm.suite.state import key_of, write_state
+from semaim_mm.suite.times import Expected, expectations, shipped
+from semaim_mm.suite.view import plan_table
+
+
+def test_times_of_this_suite_count_before_the_shipped_ones(tmp_path, monkeypatch):
+    stages = plan(spec_in(tmp_path))
+    record = dict(seconds={"configs/cls/knn_tiny.py test": 20, "configs/x.py test": 5})
+    monkeypatch.setattr(times, "shipped", lambda: record)
+    assert expectations(stages)["semantic/seed0/knn/test"] == Expected(20, True)
+    assert "semantic/seed0/pretrain" not in expectations(stages)
+    first = next(stage for stage in stages if stage.name == "random/seed0/knn/test")
+    write_state(first, status="complete", key=key_of(first, "random"), seconds=7.0)
+    assert expectations(stages)["semantic/seed1/knn/test"] == Expected(7.0, False)
+
+
+def test_a_longer_training_is_expected_to_take_what_only_its_like_took(tmp_path, monkeypatch):
+    monkeypatch.setattr(times, "shipped", lambda: dict(seconds={}))
+    stages = plan(spec_in(tmp_path))
+    stages[1:] = [
+        stage._replace(options={**stage.options, "train_cfg.max_epochs": 4}) for stage in stages[1:]
+    ]
+    write_state(stages[0], status="complete", seconds=7.0)
+    assert set(expectations(stages)) == {"semantic/seed0/pretrain"}
+    every = {f"{stage.config} {stage.kind}": 5 for stage in stages}
+    monkeypatch.setattr(times, "shipped", lambda: dict(seconds=every))
+    assert set(expectations(stages)) == {"semantic/seed0/pretrain"}
+
+
+def test_the_plan_names_what_it_does_not_know_and_where_times_come_from(tmp_path):
+    console = Console(width=200, record=True, file=StringIO())
+    console.print(plan_table(plan(spec_in(tmp_path))))
+    text = console.export_text()
+    assert "not known" in text and "stage(s) of a kind not run here yet" in text
+    assert f"* measured on {shipped()['machine']}" in text
+
+
+def test_shipped_times_are_of_leaves_that_exist():
+    for name, seconds in shipped()["seconds"].items():
+        leaf, kind = name.split()
+        assert Path(leaf).is_file() and kind in ("pretrain", "train", "test") and seconds > 0
