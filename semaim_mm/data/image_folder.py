@@ -15,6 +15,8 @@ from semaim_mm.data.subset import take_subset
 from semaim_mm.errors import InputError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+# what tools/prepare_data.py writes into a data set's folder
+OWN_FILES = ("manifest.json", "files.sha256", "overlap.json", "lowshot-*.txt")
 
 
 @DATASETS.register_module()
@@ -86,7 +88,8 @@ class ImageFolder(CustomDataset):
             subfolders[:] = sorted(name for name in subfolders if not self._skipped(name))
             for name in sorted(names):
                 path = os.path.relpath(os.path.join(folder, name), root)
-                if self._skipped(name):
+                own = os.sep not in path and any(fnmatch(name, pattern) for pattern in OWN_FILES)
+                if self._skipped(name) or own:
                     continue
                 (images if self.is_valid_file(name) else strangers).append(path)
         if strangers:

@@ -10,6 +10,8 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from semaim_mm.data.held_out import innermost
+from semaim_mm.data.prepare.manifest import data_record
 from semaim_mm.errors import InputError
 from semaim_mm.interop.checkpoint_file import sha256_of
 from semaim_mm.report.decided_by import decided_by
@@ -197,12 +199,9 @@ def _chosen_on_val(training: dict) -> str:
 
 
 def _data_record(cfg: Config) -> dict:
-    root = Path(cfg.test_dataloader.dataset.get("data_root", ""))
-    manifest = next(
-        (p / "manifest.json" for p in (root, root.parent) if (p / "manifest.json").is_file()), None
-    )
-    record = dict(name=root.name, manifest_sha256=None if manifest is None else sha256_of(manifest))
-    annotations = root / (cfg.test_dataloader.dataset.get("ann_file") or "")
+    dataset = innermost(cfg.test_dataloader.dataset)
+    record = data_record(dataset)
+    annotations = Path(dataset.get("data_root") or "", dataset.get("ann_file") or "")
     if annotations.is_file():
         record["annotations_sha256"] = sha256_of(annotations)
     return record

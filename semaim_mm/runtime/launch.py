@@ -101,6 +101,9 @@ def user_errors() -> Iterator[None]:
             raise
         print(f"error: {sentence(error)}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on from here where it can.", file=sys.stderr)
+        sys.exit(130)
     if torch.distributed.is_initialized():
         # a process that leaves while its peers still talk to it aborts them
         torch.distributed.barrier()

@@ -7,12 +7,23 @@ from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
+from semaim_mm.data.held_out import innermost
+from semaim_mm.data.prepare.manifest import data_record
 from semaim_mm.interop.checkpoint_file import read_file, sha256_of
 from semaim_mm.runtime.hooks import has_batch_norm, unwrap
 from semaim_mm.runtime.protocol import training_of
 from semaim_mm.runtime.tuned import read_choice
 
-ORIGIN = ("experiment_name", "epoch", "iter", "seed", "budget", "training", "skipped_images")
+ORIGIN = (
+    "experiment_name",
+    "epoch",
+    "iter",
+    "seed",
+    "budget",
+    "training",
+    "data",
+    "skipped_images",
+)
 
 
 def plain(value):
@@ -60,12 +71,15 @@ def _dropped(runner: Runner) -> dict[str, int]:
 
 @HOOKS.register_module()
 class RecordHook(Hook):
-    """Writes ``training``, ``model`` and ``started_from`` into every checkpoint's meta."""
+    """Writes training, data, model and started_from into every checkpoint's meta."""
 
     def __init__(self):
+        self._data: dict | None = None
         self._started_from: dict | None = None
 
     def before_train(self, runner: Runner) -> None:
+        # as it was when training began
+        self._data = data_record(innermost(runner.cfg.train_dataloader.dataset))
         init = (runner.cfg.model.get("backbone") or {}).get("init_cfg") or {}
         path = init.get("checkpoint") if isinstance(init, dict) else None
         coverage = getattr(getattr(unwrap(runner.model), "backbone", None), "coverage", None)
@@ -89,6 +103,7 @@ class RecordHook(Hook):
             recipe=plain(training_of(runner.cfg)),
             tuned=read_choice(cfg.get("tuned")),
         )
+        checkpoint["meta"]["data"] = self._data
         checkpoint["meta"]["model"] = plain(
             dict(
                 backbone=cfg["model"].get("backbone", {}),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from semaim_mm.data.held_out import innermost
+from semaim_mm.data.prepare.manifest import manifest_of
 from semaim_mm.interop.checkpoint_file import sha256_of
 from semaim_mm.report.provenance import config_hash
 from semaim_mm.report.result import canonical, replacing, sha256_text
@@ -38,13 +39,6 @@ def key_of(stage: Stage, checkpoint: str | None) -> str:
         data=sorted(filter(None, manifests)),
     )
     return sha256_text(canonical(content))
-
-
-def manifest_of(data_root: str | None) -> str | None:
-    """A data folder -> the SHA-256 of its manifest, in it or one above; None without one."""
-    root = Path(data_root or "")
-    found = (place / "manifest.json" for place in (root, root.parent))
-    return next((sha256_of(path) for path in found if path.is_file()), None)
 
 
 def read_state(stage: Stage) -> dict[str, Any] | None:
