@@ -5,7 +5,7 @@ written from, and what ``as_json`` says in JSON.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from semaim_mm.leaderboard.compare import Difference
@@ -95,14 +95,39 @@ class Dropped:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """What a setting scored on held-out training images, when a sweep chose: never ranked."""
+
+    method: str
+    task: str
+    seed: int | None
+    settings: dict[str, Any]
+    metric: str
+    unit: str
+    value: float
+    images: int
+    path: str
+    kind: str = "trial"
+
+
+@dataclass(frozen=True)
 class Leaderboard:
-    """All that a leaderboard shows. Paths are relative to the folder of results."""
+    """All that a leaderboard shows. Paths are relative to the folder of results.
+
+    ``suite``, ``methods``, ``tasks`` and ``notes`` (sentences by task) are the specification's, ''
+    and empty where there was none.
+    """
 
     groups: tuple[Group, ...]
     comparisons: tuple[Difference, ...]
     published: tuple[Published, ...]
     absent: tuple[Absent, ...]
     excluded: tuple[Dropped, ...]
+    suite: str = ""
+    methods: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    notes: dict[str, str] = field(default_factory=dict)
+    trials: tuple[Trial, ...] = ()
     schema_version: str = SCHEMA_VERSION
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from semaim_mm.data.prepare.overlap import Overlap, judge
 from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.collect import Trusted, collect, mapping
 from semaim_mm.leaderboard.compare import compare
@@ -15,7 +16,7 @@ from semaim_mm.leaderboard.intervals import (
     over_pretrainings,
     over_seeds,
 )
-from semaim_mm.leaderboard.model import Absent, Cell, Dropped, Group, Leaderboard, Row
+from semaim_mm.leaderboard.model import Absent, Cell, Dropped, Group, Leaderboard, Row, Trial
 from semaim_mm.leaderboard.outcome_metrics import Combination, Outcomes
 from semaim_mm.leaderboard.provenance import finite, run_of
 from semaim_mm.leaderboard.published import published
@@ -43,6 +44,7 @@ def leaderboard(
     absent: Iterable[Absent] = (),
     truth: Mapping[str, str | Path] | None = None,
     resamples: int = RESAMPLES,
+    overlaps: Sequence[Overlap] | None = None,
 ) -> Leaderboard:
     """A folder of results -> its leaderboard.
 
@@ -51,22 +53,32 @@ def leaderboard(
         absent: what was to be run and wasn't, or failed.
         truth: COCO annotation files by the data's name or its manifest's SHA-256.
         resamples: of the images, for the intervals over them; 0 leaves these out.
+        overlaps: test images that pretraining data holds too, by ``read_overlaps``: rows are told
+            of theirs, or that nobody looked. None says nothing.
 
     Raises:
         InputError: no such folder, a comparison that can't be made.
     """
     root = Path(results)
     found = collect(root)
+    counted = [result for result in found.trusted if not is_trial(result)]
     outcomes = Outcomes(truth) if resamples else None
+    differences = compare(counted, declared, outcomes, resamples)
     return Leaderboard(
         groups=tuple(
-            _group(root, rows, outcomes, resamples) for rows in groups_of(found.trusted).values()
+            _group(root, rows, outcomes, resamples, overlaps)
+            for rows in groups_of(counted).values()
         ),
-        comparisons=tuple(compare(found.trusted, declared, outcomes, resamples)),
+        comparisons=tuple(
+            replace(item, no_images=item.no_images and _below(root, item.no_images))
+            for item in differences
+        ),
         published=tuple(published()),
         absent=tuple(absent),
+        trials=tuple(_trial(root, result) for result in found.trusted if is_trial(result)),
         excluded=tuple(
-            Dropped(item.path.relative_to(root).as_posix(), item.reason) for item in found.excluded
+            Dropped(item.path.relative_to(root).as_posix(), _below(root, item.reason))
+            for item in found.excluded
         ),
     )
 
@@ -99,10 +111,11 @@ def _group(
     rows: Mapping[RowKey, Sequence[Trusted]],
     outcomes: Outcomes | None,
     resamples: int,
+    overlaps: Sequence[Overlap] | None,
 ) -> Group:
     results = [result for found in rows.values() for result in found]
     first, headline = results[0].content, headline_of(results)
-    built = [_row(root, key, found, outcomes, resamples) for key, found in rows.items()]
+    built = [_row(root, key, found, outcomes, resamples, overlaps) for key, found in rows.items()]
     units = {name: cell.unit for row in built for name, cell in row.cells.items()}
     names = [headline, *sorted(set(units) - {headline})]
     return Group(
@@ -118,15 +131,36 @@ def _group(
     )
 
 
+def is_trial(result: Trusted) -> bool:
+    """Whether a result was measured on held-out training images, to choose settings by."""
+    return bool(mapping(result.content["protocol"].get("test_data")).get("part"))
+
+
+def _trial(root: Path, result: Trusted) -> Trial:
+    content, metric = result.content, headline_of([result])
+    return Trial(
+        method=content["method"],
+        task=content["task"],
+        seed=result.seeds.pretraining,
+        settings={},
+        metric=metric,
+        unit=content["metrics"][metric]["unit"],
+        value=content["metrics"][metric]["value"],
+        images=content["n_evaluated"],
+        path=result.path.relative_to(root).as_posix(),
+    )
+
+
 def _row(
     root: Path,
     key: RowKey,
     results: Sequence[Trusted],
     outcomes: Outcomes | None,
     resamples: int,
+    overlaps: Sequence[Overlap] | None,
 ) -> Row:
     runs, doubt = by_pretraining(results), seed_clash(results)
-    intervals, reason = _over_images(results, outcomes, resamples)
+    intervals, reason = _over_images(root, results, outcomes, resamples)
     shared = set.intersection(*(set(result.content["metrics"]) for result in results))
     notes = []
     fitted = all(result.seeds.fitting is not None for result in results)
@@ -134,6 +168,8 @@ def _row(
         notes.append(BOTH_SPREADS)
     if any(result.content["git"]["dirty"] for result in results):
         notes.append(DIRTY)
+    if overlaps is not None:
+        notes += sorted({judge(result.content, overlaps).note or "" for result in results} - {""})
     return Row(
         **key._asdict(),
         fingerprint=results[0].content["fingerprint"],
@@ -169,8 +205,13 @@ def _cell(
     )
 
 
+def _below(root: Path, reason: str) -> str:
+    """A sentence with its paths relative to the folder of results, as all paths of a table are."""
+    return reason.replace(f"{root}/", "")
+
+
 def _over_images(
-    results: Sequence[Trusted], outcomes: Outcomes | None, resamples: int
+    root: Path, results: Sequence[Trusted], outcomes: Outcomes | None, resamples: int
 ) -> tuple[dict[str, Interval], str | None]:
     """-> intervals by metric, of the row's mean over its weights; or why there are none."""
     if outcomes is None:
@@ -181,4 +222,4 @@ def _over_images(
         mean = Combination(metrics, shares(results))
         return over_images(mean, resamples, limits=PERCENT), None
     except InputError as error:
-        return {}, str(error)
+        return {}, _below(root, str(error))

@@ -21,7 +21,7 @@ STANDARD = {
 }
 KEYS = (
     *("name", "methods", "tasks", "seeds", "comparisons"),
-    *("sweep", "holdout", "out", "gpus", "slurm"),
+    *("sweep", "holdout", "notes", "out", "gpus", "slurm"),
 )
 METHOD_KEYS = ("config", "checkpoint", "tasks", "seeds", "options", "without")
 
@@ -63,8 +63,8 @@ class Spec(NamedTuple):
     """A suite. ``comparisons`` are pairs of methods, declared before anything is run.
 
     ``sweep``: {task: {config key: [values]}}, the grid that every method is tuned over, on a share
-    ``holdout`` of the training set; ``gpus``: of every stage; ``slurm``: settings of the jobs, by
-    submitit's names.
+    ``holdout`` of the training set; ``notes``: {task: what a reader of the table has to know};
+    ``gpus``: of every stage; ``slurm``: settings of the jobs, by submitit's names.
     """
 
     name: str
@@ -77,6 +77,7 @@ class Spec(NamedTuple):
     slurm: Mapping[str, Any] = MappingProxyType({})
     sweep: Mapping[str, Mapping[str, Sequence]] = MappingProxyType({})
     holdout: float = HOLDOUT
+    notes: Mapping[str, str] = MappingProxyType({})
 
     @property
     def folder(self) -> Path:
@@ -115,6 +116,7 @@ def read_spec(path: str) -> Spec:
         slurm=found.get("slurm", {}),
         sweep=found.get("sweep", {}),
         holdout=found.get("holdout", HOLDOUT),
+        notes=found.get("notes", {}),
     )
     check_spec(spec, path)
     return spec

@@ -182,8 +182,11 @@ def command_of(stage: Stage, checkpoint: str | None, launcher: str = "torchrun")
 
 
 def shell_line(command: list[str]) -> str:
-    """A command -> a line that a shell takes."""
-    return shlex.join(command)
+    """A command -> a line that a shell takes, in the repository's folder and environment."""
+    root = f"{TOOLS.parent}/"
+    return shlex.join(
+        "python" if part == sys.executable else part.removeprefix(root) for part in command
+    )
 
 
 def output_of(stage: Stage) -> Path:

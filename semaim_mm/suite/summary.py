@@ -10,7 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from semaim_mm.data.held_out import innermost
+from semaim_mm.data.prepare.manifest import data_record
 from semaim_mm.report.result import replacing
+from semaim_mm.runtime.launch import load_config
+from semaim_mm.runtime.spread import spread_keys
 from semaim_mm.suite.execute import Outcome
 from semaim_mm.suite.spec import Spec
 from semaim_mm.suite.stages import Stage
@@ -28,7 +32,8 @@ def write_summary(spec: Spec, stages: Sequence[Stage], outcomes: Sequence[Outcom
         tasks=list(spec.tasks),
         seeds=list(spec.seeds),
         comparisons=[list(pair) for pair in spec.comparisons],
-        truth={},
+        notes=dict(spec.notes),
+        truth=_truth(spec),
         stages=[_row(spec, stage, ended.get(stage.name)) for stage in stages],
     )
     spec.folder.mkdir(parents=True, exist_ok=True)
@@ -36,6 +41,19 @@ def write_summary(spec: Spec, stages: Sequence[Stage], outcomes: Sequence[Outcom
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
     return path
+
+
+def _truth(spec: Spec) -> dict[str, str]:
+    """-> COCO annotation files by the data's name, which intervals over images need."""
+    found = {}
+    for task in spec.tasks.values():
+        cfg = load_config(task.config, dict(task.options))
+        spread_keys(cfg)
+        evaluator = cfg.get("test_evaluator") or {}
+        if "ann_file" in evaluator:
+            name = data_record(innermost(cfg.test_dataloader.dataset))["name"]
+            found[name] = evaluator["ann_file"]
+    return found
 
 
 def _row(spec: Spec, stage: Stage, outcome: Outcome | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from result_files import MANIFEST, finetuned, weights, write, write_right
 
+from semaim_mm.data.prepare.overlap import Overlap
 from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.model import Absent, as_json
 from semaim_mm.leaderboard.table import BOTH_SPREADS, DIRTY, leaderboard, rank
@@ -260,3 +261,26 @@ def test_all_of_it_is_strict_json_whatever_a_protocol_holds(tmp_path):
 def test_an_empty_folder_is_an_empty_table(tmp_path):
     board = leaderboard(tmp_path)
     assert board.groups == board.excluded == board.comparisons == ()
+
+
+def test_rows_are_told_of_test_images_that_their_pretraining_has_seen(tmp_path):
+    seen = dict(name="toy", folder="toy", manifest_sha256=MANIFEST)
+    start = weights("ours 0", 0)
+    start["origin"]["data"] = dict(name="web", folder="web", manifest_sha256="b" * 64)
+    write(tmp_path, checkpoint=start, data=seen)
+    write(tmp_path, method="theirs", data=seen)
+    overlap = Overlap(
+        dict(name="web", folder="web", manifest_sha256="b" * 64, images=100),
+        dict(name="toy", folder="toy", manifest_sha256=MANIFEST, images=4),
+        shared=2,
+        pairs=2,
+        path=tmp_path,
+    )
+    notes = {
+        row.method: " ".join(row.notes)
+        for row in leaderboard(tmp_path, overlaps=[overlap]).groups[0].rows
+    }
+    assert "2 of 4 test images" in notes["ours"]
+    assert "its pretraining data is not recorded" in notes["theirs"]
+    silent = leaderboard(tmp_path).groups[0].rows
+    assert not any("test images" in note for row in silent for note in row.notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 
 import pytest
@@ -14,7 +15,7 @@ from semaim_mm.suite.spec import Task, read_spec, spec_of_checkpoint
 from semaim_mm.suite.stages import command_of, output_of, plan, with_their_inputs
 from semaim_mm.suite.state import key_of, read_state, write_state
 from semaim_mm.suite.summary import write_summary
-from semaim_mm.suite.view import state_of
+from semaim_mm.suite.view import commands, state_of
 
 
 @pytest.fixture
@@ -109,6 +110,7 @@ def test_a_suite_says_what_it_asks_for_and_how_far_it_got(tmp_path, machine):
     found = json.loads(write_summary(spec, plan(spec), run.run()).read_text())
     assert found["methods"] == ["semantic", "random", "pixels"]
     assert found["comparisons"] == [["semantic", "random"]]
+    assert found["truth"] == {}
     rows = {stage["stage"]: stage for stage in found["stages"]}
     failed = rows["semantic/seed1/pretrain"]
     assert failed["status"] == "failed" and failed["log"] == "semantic/seed1/pretrain/log.txt"
@@ -117,6 +119,22 @@ def test_a_suite_says_what_it_asks_for_and_how_far_it_got(tmp_path, machine):
     # a later look without a run says what the records say
     again = json.loads(write_summary(spec, plan(spec)).read_text())
     assert [row["status"] for row in again["stages"][:2]] == ["complete", "complete"]
+
+
+def test_a_suite_names_its_coco_ground_truth_and_its_notes(tmp_path):
+    text = SPEC.replace("configs/seg/upernet_tiny.py", "configs/det/mask-rcnn_tiny_vitdet.py")
+    spec = spec_in(tmp_path, text + 'notes = dict(ade20k="short")\n')
+    found = json.loads(write_summary(spec, plan(spec)).read_text())
+    assert list(found["truth"]) == ["coco"]
+    assert found["truth"]["coco"].endswith("annotations/instances_val.json")
+    assert found["notes"] == {"ade20k": "short"}
+
+
+def test_a_command_that_is_written_down_names_no_folder_of_this_machine(tmp_path):
+    stages = plan(spec_in(tmp_path))
+    for line in commands(stages):
+        assert line.startswith("python tools/t"), line
+        assert os.getcwd() not in line
 
 
 def test_only_takes_what_its_stages_need_along(tmp_path):

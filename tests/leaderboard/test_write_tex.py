@@ -1,0 +1,92 @@
+"""LaTeX: booktabs tables that compile, whatever a method is called."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+import pytest
+from boards import HOSTILE, write_hostile, write_suite
+
+from semaim_mm.leaderboard.asked import asked_board, read_asked
+from semaim_mm.leaderboard.table import leaderboard
+from semaim_mm.leaderboard.write.tex import escape, tex
+
+COMMAND = r"\\(?:[a-zA-Z]+|.)"
+KNOWN = {
+    *("textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater", "textbar"),
+    *("textquotedbl", "textquotesingle", "textasciigrave", "texttt", "ldots", "pm"),
+    *("ss", "o", "O", "ae", "AE", "r", "H", "v", "u", "c", "i", "j"),
+}
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory):
+    root = write_suite(tmp_path_factory.mktemp("suite"))
+    return asked_board(root, read_asked(root), resamples=50)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_is_ascii_without_a_command_of_its_own(name):
+    told = escape(name, 10000)
+    assert told.isascii() and "\n" not in told
+    commands = {found[1:] for found in re.findall(COMMAND, told)}
+    assert commands <= KNOWN | set("{}$&#_%`'^~=.\",")
+    bare = re.sub(COMMAND, "", told)
+    # what is left of the special signs is the mathematical plus or minus and the groups' braces
+    assert not re.search(r"[&#%_~^\\]", bare.replace("$\\pm$", ""))
+    assert bare.count("{") == bare.count("}")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("a_b & 5 %", r"a\_b \& 5 \%"),
+        ("é ñ Å ç", r"\'{e} \~{n} \r{A} \c{c}"),
+        ("名", r"\texttt{U+540D}"),
+        ("*x [y]", "{*}x {[}y{]}"),
+        ("a--b", "a{-}{-}b"),
+        ("−1 ± 2", r"$-$1 $\pm$ 2"),
+    ],
+)
+def test_signs_become_what_shows_them(name, told):
+    assert escape(name) == told
+
+
+@pytest.mark.parametrize("hostile", [False, True])
+def test_every_row_of_a_table_has_as_many_cells_as_its_form(suite, tmp_path, hostile):
+    board = leaderboard(write_hostile(tmp_path), resamples=0) if hostile else suite
+    text = tex(board)
+    tables = re.findall(r"\\begin\{longtable\}\{(\w+)\}\n(.*?)\\end\{longtable\}", text, flags=re.S)
+    assert len(tables) >= 3 and text.count(r"\begin{") == text.count(r"\end{")
+    for form, body in tables:
+        rows = [line for line in body.splitlines() if line.endswith(r" \\")][1:]
+        assert rows and {len(re.findall(r"(?<!\\) & ", row)) + 1 for row in rows} == {len(form)}
+        assert body.count(r"\toprule") == body.count(r"\midrule") == body.count(r"\bottomrule") == 1
+
+
+def test_all_parts_are_there_and_what_is_no_ranking_says_so(suite):
+    text = tex(suite)
+    for part in ("knn", "finetune", "Declared comparisons", "in no ranking", "Failed, not run"):
+        assert part in text
+    assert "m2/seed1/finetune/test/log.txt" in text
+    assert "n = 1: no spread" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hostile", [False, True])
+@pytest.mark.skipif(
+    not (shutil.which("pdflatex") or shutil.which("tectonic")),
+    reason="no TeX here: neither pdflatex nor tectonic is on the path",
+)
+def test_the_document_compiles(suite, tmp_path, hostile):
+    board = leaderboard(write_hostile(tmp_path / "r"), resamples=0) if hostile else suite
+    (tmp_path / "leaderboard.tex").write_text(tex(board))
+    command = ["tectonic", "--untrusted", "leaderboard.tex"]
+    if shutil.which("pdflatex"):
+        command = ["pdflatex", "-no-shell-escape", "-interaction=nonstopmode", "-halt-on-error"]
+        command.append("leaderboard.tex")
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert ran.returncode == 0, ran.stdout[-2000:]
+    assert (tmp_path / "leaderboard.pdf").stat().st_size > 1000

@@ -1,0 +1,38 @@
+#!/usr/bin/env python
+"""A folder of results -> leaderboard.md, .csv, .json, .tex and index.html, to open in a browser.
+
+A suite's folder also has what the suite asked for: its order, comparisons, and what is not there.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from semaim_mm.data.prepare import read_overlaps
+from semaim_mm.leaderboard.write.board import write_leaderboard
+from semaim_mm.runtime.launch import user_errors
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "results", type=Path, help="folder that holds result.json files, at any depth"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument(
+        "--overlaps",
+        nargs="+",
+        help="overlap.json files of tools/prepare_data.py, or folders of data sets that hold them",
+    )
+    args = parser.parse_args()
+    overlaps = None if args.overlaps is None else read_overlaps(*args.overlaps)
+    # a log has no width of its own
+    console = Console(width=None if sys.stdout.isatty() else 180)
+    write_leaderboard(args.results, args.out, console, overlaps)
+
+
+if __name__ == "__main__":
+    with user_errors():
+        main()
