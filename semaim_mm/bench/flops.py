@@ -1,0 +1,88 @@
+"""FLOPs of one pretraining step by part, from the model's shape: 2 for a multiply-add.
+
+Matrix products, convolutions and attention are counted, causal attention as full (so does torch's
+counter, and so do published utilisations); norms, activations and the optimiser are not.
+Legend: L patches, D width.
+"""
+
+from typing import NamedTuple
+
+from semaim_mm.pretrain.semaim import SemAIM
+
+# dense matrix products without sparsity, from NVIDIA's data sheets; SXM modules
+DATA_SHEET = {
+    ("H100", "bf16"): 989e12,
+    ("H200", "bf16"): 989e12,
+    ("A100", "bf16"): 312e12,
+    ("H100", "fp16"): 989e12,
+    ("H200", "fp16"): 989e12,
+    ("A100", "fp16"): 312e12,
+}
+
+
+class Flops(NamedTuple):
+    """FLOPs an image of every part; ``backward`` is that of all parts together."""
+
+    similarity: float
+    content: float
+    query: float
+    head: float
+    target: float
+    backward: float
+
+    @property
+    def total(self) -> float:
+        """The whole step's."""
+        return sum(self)
+
+
+def block_flops(tokens: int, width: int, hidden: int, projections: int = 4) -> float:
+    """One block: ``projections`` of D x D on all tokens, attention, the two MLP layers."""
+    linear = projections * width**2 + 2 * width * hidden
+    return 2 * tokens * (linear + 2 * tokens * width)
+
+
+def step_flops(model: SemAIM, grid: tuple[int, int]) -> Flops:
+    """A SemAIM with PixelTarget and its grid -> FLOPs of a training image, by part."""
+    backbone, neck, head = model.backbone, model.neck, model.head
+    length, width, pixels = grid[0] * grid[1], backbone.embed_dims, backbone.patch_size**2 * 3
+    hidden, depth = backbone.arch_settings["feedforward_channels"], backbone.num_layers
+    stem = 2 * length * width * pixels
+    content = depth * block_flops(length, width, hidden)
+    # a shared block projects q, k and v of queries and of content, and drops half of them
+    projections = 7 if neck.share_weights else 4
+    query = depth // neck.stride * block_flops(length, width, hidden, projections)
+    head_flops = 2 * length * width * head.out_dims
+    if head.projection == "mlp":
+        head_flops = 2 * length * 4 * width * (width + head.out_dims)
+    blur = model.target_generator.blur_kernel or 0
+    return Flops(
+        similarity=similarity_flops(model, length, stem),
+        content=stem + content,
+        query=query,
+        head=head_flops,
+        target=2 * 2 * length * pixels * blur,  # two passes of one dimension
+        # two products for every one forward, but images take no gradient
+        backward=stem + 2 * (content + query + head_flops),
+    )
+
+
+def similarity_flops(model: SemAIM, length: int, stem: float) -> float:
+    """The unmasked pass over CLS and patches, where the order needs a map of the student's."""
+    source = model.order.similarity
+    if source is None or model.similarity_from == "target":
+        return 0.0
+    width, hidden = model.backbone.embed_dims, model.backbone.arch_settings["feedforward_channels"]
+    blocks, tokens = model.backbone.num_layers, length + 1
+    if source == "self":  # of the last block queries, keys, values and the row of CLS alone
+        last = 2 * tokens * width * (3 * width + 1)
+        return stem + (blocks - 1) * block_flops(tokens, width, hidden) + last
+    return stem + blocks * block_flops(tokens, width, hidden)
+
+
+def data_sheet_flops(device_name: str, precision: str) -> float | None:
+    """-> peak FLOP/s that a data sheet promises, None for a device that is not listed."""
+    for (name, kind), peak in DATA_SHEET.items():
+        if name in device_name and kind == precision:
+            return peak
+    return None

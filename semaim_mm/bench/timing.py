@@ -1,0 +1,70 @@
+"""Wall-clock times of things to compare, taken in turn so that the machine's drift cancels."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from typing import NamedTuple
+
+import torch
+
+from semaim_mm.errors import InputError
+
+Step = Callable[[], object]
+
+
+class Spread(NamedTuple):
+    """The median of several measurements, their smallest and their largest."""
+
+    median: float
+    lowest: float
+    highest: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Measurements -> their spread."""
+        return cls(median(values), min(values), max(values))
+
+    def scaled(self, factor: float) -> "Spread":
+        """The same measurements in another unit; ``factor`` is positive."""
+        return Spread(*(value * factor for value in self))
+
+    def per(self, amount: float) -> "Spread":
+        """Seconds -> amount a second: the shortest time is the highest rate."""
+        return Spread(amount / self.median, amount / self.highest, amount / self.lowest)
+
+
+def synchronize() -> None:
+    """Wait for the accelerator, where there is one."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
+
+
+def seconds_of(step: Step) -> float:
+    """Run ``step`` once -> seconds, the accelerator's work included."""
+    synchronize()
+    start = time.perf_counter()
+    step()
+    synchronize()
+    return time.perf_counter() - start
+
+
+def interleave(arms: Mapping[str, Step], rounds: int, warmup: int = 1) -> dict[str, list[float]]:
+    """Run every arm in turn, A B A B ..., ``rounds`` times -> seconds by arm and round.
+
+    ``warmup`` rounds before them are not counted. Raises InputError for no round at all.
+    """
+    if rounds < 1:
+        raise InputError(f"A benchmark of {rounds} rounds measures nothing; ask for 1 or more.")
+    for _ in range(warmup):
+        for step in arms.values():
+            step()
+    times: dict[str, list[float]] = {name: [] for name in arms}
+    for _ in range(rounds):
+        for name, step in arms.items():
+            times[name].append(seconds_of(step))
+    return times
+
+
+def paired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Spread:
+    """Times of two arms by round -> the ratio within every round, and its spread."""
+    return Spread.of([a / b for a, b in zip(numerator, denominator, strict=True)])

@@ -1,0 +1,114 @@
+"""Every subcommand of tools/benchmark.py runs at a tiny size and writes whole tables."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from semaim_mm.bench import dense, loader
+from semaim_mm.errors import InputError
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "benchmark.py"
+
+
+def run(monkeypatch, out: Path, *words: str) -> list[dict]:
+    """Run the tool in this process -> the tables of its JSON file."""
+    spec = importlib.util.spec_from_file_location("benchmark_tool", TOOL)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    monkeypatch.chdir(TOOL.parents[1])
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *words, "--rounds", "1", "--out", str(out)])
+    tool.main()
+    tables = json.loads((out / f"{words[0]}.json").read_text())["tables"]
+    assert (out / f"{words[0]}.md").read_text().count("\n### ") == len(tables)
+    for table in tables:
+        assert {len(row) for row in table["rows"]} == {len(table["columns"])}
+    return tables
+
+
+def column(table: dict, name: str, device: str = "cpu") -> dict:
+    """-> {first cell: the named cell} of the device's rows."""
+    place, where = table["columns"].index(name), table["columns"].index("device")
+    return {row[0]: row[place] for row in table["rows"] if row[where] == device}
+
+
+def test_pretrain(monkeypatch, tmp_path):
+    words = ("pretrain", "--arch", "tiny", "--side", "32", "--batch", "2")
+    whole, parts = run(monkeypatch, tmp_path, *words)
+    ours, baseline = (
+        "ours, ViT tiny, 32 px, 2 x fp32",
+        "our dense baseline, ViT tiny, 32 px, 2 x fp32",
+    )
+    kernels = column(whole, "kernel x calls")
+    assert kernels == {baseline: "own softmax", ours: {"flash (CPU)": 36}}
+    assert column(whole, "time of our dense baseline / this")[baseline] == [1.0, 1.0, 1.0]
+    assert set(column(whole, "MFU, % of the data sheet").values()) == {None}
+    assert set(column(whole, "step, ms", "cuda").values()) == {None}
+    assert list(column(parts, "ours, ms")) == [
+        "similarity pass",
+        "streams",
+        "loss",
+        "backward",
+        "optimizer",
+    ]
+
+
+def test_knn(monkeypatch, tmp_path):
+    (table,) = run(monkeypatch, tmp_path, "knn", "--bank=400", "--queries=20", "--width=16")
+    memory = column(table, "peak memory, MiB")
+    assert memory["matrix product, 20 x 400 x 16, fp32"] == pytest.approx(20 * 400 * 4 / 2**20)
+    seconds = column(table, "seconds")["ours, 20 x 400 x 16, fp32"]
+    projected = column(table, "projected to ImageNet, minutes")["ours, 20 x 400 x 16, fp32"]
+    assert projected[0] == pytest.approx(seconds[0] * 1_281_167 * 50_000 / 8000 / 60)
+
+
+def test_loader(monkeypatch, tmp_path):
+    (table,) = run(monkeypatch, tmp_path, "loader", "--images", "2")
+    assert [row[0] for row in table["rows"]][:2] == ["stock", "ours"]
+    assert table["rows"][0][-1] == [1.0, 1.0, 1.0]
+
+
+def test_both_pipelines_give_packed_crops_of_224_pixels(tmp_path):
+    loader.write_jpegs(tmp_path, 1)
+    for name, get in loader.data_sets(tmp_path).items():
+        shape = get(0)["inputs"].shape if "alone" not in name else get(0)["img"].shape
+        assert tuple(shape) == ((375, 500, 3) if "alone" in name else (3, 224, 224)), name
+
+
+@pytest.mark.slow
+def test_dense(monkeypatch, tmp_path):
+    (table,) = run(monkeypatch, tmp_path, "dense", "--side", "64", "--alone", "4")
+    where, kind = table["columns"].index("device"), table["columns"].index("attention")
+    cpu = [(row[0].split(",")[0], row[kind]) for row in table["rows"] if row[where] == "cpu"]
+    assert cpu.count(("vitdet", "folded")) == 3 and cpu.count(("benchmarking", "folded")) == 0
+    assert cpu.count(("upernet", "ours")) == 1 and cpu.count(("benchmarking", "explicit")) == 3
+    assert all(None not in row for row in table["rows"] if row[where] == "cpu")
+    assert any(row[where] == "cuda" for row in table["rows"])
+
+
+def test_blocks_that_can_not_keep_the_share_of_global_ones_are_refused():
+    with pytest.raises(InputError, match="4 blocks can't have one global block in three"):
+        dense.leaf_backbone("vitdet", 4, 64)
+
+
+def test_a_leafs_backbone_is_the_leafs_with_fewer_blocks(monkeypatch):
+    monkeypatch.chdir(TOOL.parents[1])
+    backbone = dense.leaf_backbone("vitdet", 3, 64)
+    assert [layer.attn.window_size for layer in backbone.layers] == [14, 14, 0]
+    assert backbone.layers[2].attn.rel_pos_h.shape == (7, 64)
+    assert list(dense.arms_for(backbone)) == ["explicit", "ours", "folded"]
+
+
+def test_attention_alone_reads_the_bias_that_its_block_reads_in_the_backbone(monkeypatch):
+    monkeypatch.chdir(TOOL.parents[1])
+    backbone = dense.leaf_backbone("benchmarking", 3, 64)
+    for table in backbone.rel_pos_shared.values():
+        torch.nn.init.normal_(table)
+    biases = backbone.shared_biases((4, 4))
+    assert torch.equal(dense.shared_bias(backbone, False, (4, 4)), biases["whole"])
+    assert torch.equal(dense.shared_bias(backbone, True, (4, 4)), biases["window"])

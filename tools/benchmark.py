@@ -1,0 +1,111 @@
+#!/usr/bin/env python
+"""Measure speed and memory, ours beside a baseline in the same run; tables as Markdown and JSON.
+
+Sizes default to what the device at hand can do in minutes: real ones on a GPU, small on a CPU.
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable
+
+import torch
+from mmengine.logging import MMLogger
+
+import semaim_mm  # noqa: F401  (registration)
+from semaim_mm.bench import dense, knn, loader, pretrain
+from semaim_mm.bench.report import Report, Table
+from semaim_mm.runtime.launch import user_errors
+
+
+def run_dense(args: argparse.Namespace) -> list[Table]:
+    default = dense.GPU_SIZES if torch.cuda.is_available() else dense.CPU_SIZES
+    return dense.measure(chosen(default, args), args.rounds)
+
+
+def run_pretrain(args: argparse.Namespace) -> list[Table]:
+    default = pretrain.GPU_SIZES if torch.cuda.is_available() else pretrain.CPU_SIZES
+    return pretrain.measure(chosen(default, args), args.rounds)
+
+
+def run_knn(args: argparse.Namespace) -> list[Table]:
+    default = knn.GPU_SIZES if torch.cuda.is_available() else knn.CPU_SIZES
+    return knn.measure(chosen(default, args), args.rounds)
+
+
+def run_loader(args: argparse.Namespace) -> list[Table]:
+    return loader.measure(chosen(loader.DEFAULT_SIZES, args), args.rounds)
+
+
+def chosen(default: tuple, args: argparse.Namespace) -> tuple:
+    """The default sizes with those that were typed."""
+    typed = {name: getattr(args, name) for name in default._fields}
+    return default._replace(**{name: v for name, v in typed.items() if v is not None})
+
+
+def add(commands, name: str, run: Callable, help_: str, **flags: dict) -> None:
+    """A subcommand with its own flags, --rounds and --out."""
+    parser = commands.add_parser(name, help=help_, description=help_)
+    parser.add_argument("--rounds", type=int, default=5, help="of A B A B ...; default 5")
+    parser.add_argument("--out", help="folder for NAME.md and NAME.json")
+    for flag, options in flags.items():
+        parser.add_argument(f"--{flag}", **options)
+    parser.set_defaults(run=run)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="name", required=True)
+    batch = dict(type=int, help="images a step")
+    precision = dict(choices=["fp32", "bf16", "fp16"])
+    add(
+        commands,
+        "dense",
+        run_dense,
+        "backbone and attention of detection and segmentation",
+        blocks=dict(type=int, help="3, 6, 9 or 12"),
+        side=dict(type=int, help="of images, in pixels, where a leaf's is larger"),
+        alone=dict(type=int, help="side in patches of the map for attention alone"),
+        batch=batch,
+        precision=precision,
+    )
+    add(
+        commands,
+        "pretrain",
+        run_pretrain,
+        "one SemAIM update, whole and by part",
+        arch=dict(help="tiny, small, base, large or huge"),
+        side=dict(type=int, help="of images, in pixels"),
+        batch=batch,
+        precision=precision,
+        compile=dict(action="store_true", default=None, help="torch.compile ours and timm's"),
+    )
+    add(
+        commands,
+        "knn",
+        run_knn,
+        "k-NN beside a plain matrix product of the same size",
+        bank=dict(type=int, help="training images"),
+        queries=dict(type=int, help="test images"),
+        width=dict(type=int, help="of the features"),
+    )
+    add(
+        commands,
+        "loader",
+        run_loader,
+        "images/s per core beside mmpretrain's stock pipeline",
+        images=dict(type=int, help="to generate"),
+    )
+    args = parser.parse_args()
+    MMLogger.get_instance("mmengine").setLevel("WARNING")
+    report = Report(args.name, shlex.join(["python", "tools/benchmark.py", *sys.argv[1:]]))
+    report.tables += args.run(args)
+    report.finish()
+    print(report.markdown())
+    for path in report.write(args.out) if args.out else ():
+        print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    with user_errors():
+        main()
