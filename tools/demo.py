@@ -1,38 +1,46 @@
 #!/usr/bin/env python
-"""The main job on shipped real images: pretrain a tiny SemAIM, see what it learnt."""
+"""The main job on shipped real images: pretrain tiny models, transfer them, see the leaderboard."""
 
 import argparse
-from pathlib import Path
+import os
+import sys
 
 from rich.console import Console
 
 from semaim_mm.data.sample import build_sample_data, default_sample_path
-from semaim_mm.report.learning import compare, table, verdicts
+from semaim_mm.leaderboard.write.board import write_leaderboard
 from semaim_mm.report.order_figure import write_order_figures
 from semaim_mm.runtime.launch import user_errors
+from semaim_mm.suite.run import run_suite
+from semaim_mm.suite.spec import read_spec
+from semaim_mm.suite.stages import output_of, plan
+from semaim_mm.suite.view import plan_table
+
+SPEC, SHOWN = "configs/suites/demo.py", "semantic/seed0/pretrain"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/demo"))
-    out = parser.parse_args().out
-    console = Console()
+    parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
+    workers = parser.parse_args().workers
+    # a log has no width of its own
+    console = Console(width=None if sys.stdout.isatty() else 180)
     console.rule("sample data")
     sample = build_sample_data(default_sample_path(), log=console.print)
-    console.rule("pretraining and its transfer, one seed")
-    rows = ("SemAIM", "raster order", "random init", "raw pixels")
-    tasks = ("k-NN", "linear", "finetune")
-    found = compare(out, [0], rows, tasks, console.print)
-    console.rule("what came out")
-    console.print(table(found))
-    console.print(*verdicts(found), sep="\n")
-    console.print("One seed shows no difference below its spread; see tools/learning_check.py.")
-    checkpoint = out / "seed0" / "semaim" / "epoch_1.pth"
-    pictures = sorted((sample / "pretrain_val").glob("*.jpg"))[:4]
-    figures = write_order_figures(checkpoint, pictures, out=out / "orders")
-    console.print("\nFiles written:")
-    for path in (checkpoint, *sorted(out.glob("**/result.json")), *figures):
-        console.print(f"  {path}")
+    console.rule(f"the suite {SPEC}")
+    spec = read_spec(SPEC)
+    stages = plan(spec)
+    console.print(plan_table(stages))
+    outcomes = run_suite(spec, stages, "local", workers, console)
+    console.rule("the leaderboard")
+    checkpoint = output_of(next(stage for stage in stages if stage.name == SHOWN))
+    if checkpoint.is_file():
+        pictures = sorted((sample / "pretrain_val").glob("*.jpg"))[:4]
+        write_order_figures(checkpoint, pictures, out=spec.folder / "orders")
+    page = write_leaderboard(spec.folder, spec.folder / "leaderboard", console)
+    console.print(f"Open {page} in a browser.", soft_wrap=True)
+    if any(outcome.status in ("failed", "waits") for outcome in outcomes):
+        sys.exit(1)
 
 
 if __name__ == "__main__":
