@@ -12,7 +12,7 @@ from mmpretrain.models.utils import MultiheadAttention
 from torch import Tensor, nn
 
 from semaim_mm.errors import InputError
-from semaim_mm.rel_pos import decomposed_bias, position_bias, table_rows
+from semaim_mm.rel_pos import fold_bias, position_bias, table_rows
 from semaim_mm.windows import from_windows, to_windows
 
 
@@ -52,14 +52,32 @@ class ContentAttention(MultiheadAttention):
         return qkv.permute(2, 0, 3, 1, 4).unbind(0)
 
     def attend(
-        self, q: Tensor, k: Tensor, v: Tensor, causal: bool, bias: Tensor | None = None
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        causal: bool,
+        bias: Tensor | None = None,
+        scale: float | None = None,
     ) -> Tensor:
         """Heads -> (B, N, D), before the output projection."""
         dropout = self.attn_drop if self.training else 0.0
+        # fused kernels want values as wide as queries
+        filled = F.pad(v, (0, q.shape[-1] - self.head_dims)) if q.shape[-1] > v.shape[-1] else v
         x = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=bias, dropout_p=dropout, is_causal=causal
+            q, k, filled, attn_mask=bias, dropout_p=dropout, is_causal=causal, scale=scale
         )
-        return x.transpose(1, 2).flatten(2)
+        return x[..., : self.head_dims].transpose(1, 2).flatten(2)
+
+    def attend_map(
+        self, q: Tensor, k: Tensor, v: Tensor, area: tuple[int, int] | None, bias: Tensor | None
+    ) -> Tensor:
+        """The same on a map, or a window of one, of ``area`` (rows, columns), with position."""
+        if self.rel_pos_h is None:
+            return self.attend(q, k, v, False, self._bias(q, area, bias))
+        self._check_raster(area)
+        q, k = fold_bias(q, k, self.rel_pos_h, self.rel_pos_w, area)
+        return self.attend(q, k, v, False, bias, scale=1.0)
 
     def project(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D): output projection, LayerScale and drop path of an image."""
@@ -83,25 +101,29 @@ class ContentAttention(MultiheadAttention):
         if side:
             x = to_windows(x, grid, side)
         q, k, v = self.split_heads(x)
-        x = self.attend(q, k, v, causal, self._bias(q, area, bias))
+        if causal:
+            x = self.attend(q, k, v, causal, self._bias(q, area, bias))
+        else:
+            x = self.attend_map(q, k, v, area, bias)
         return self.project(from_windows(x, grid, side) if side else x)
 
     def _bias(
         self, q: Tensor, area: tuple[int, int] | None, shared: Tensor | None
     ) -> Tensor | None:
         """-> what is added to the scores, in the dtype of ``q``; None without relative position."""
-        table = self.relative_position_bias_table
-        if area is None and (table is not None or self.rel_pos_h is not None):
+        parts = [] if shared is None else [shared]
+        if self.relative_position_bias_table is not None:
+            self._check_raster(area)
+            table = self.relative_position_bias_table
+            parts.append(position_bias(table, self.rel_pos_window, area, self.cls))
+        return sum(part.to(q.dtype) for part in parts) if parts else None
+
+    def _check_raster(self, area: tuple[int, int] | None) -> None:
+        if area is None:
             raise InputError(
                 "A relative-position bias belongs to tokens in raster order, CLS first; pretrain "
                 "in another order without it (rel_pos_bias=False)."
             )
-        parts = [] if shared is None else [shared]
-        if table is not None:
-            parts.append(position_bias(table, self.rel_pos_window, area, self.cls))
-        if self.rel_pos_h is not None:
-            parts.append(decomposed_bias(q, self.rel_pos_h, self.rel_pos_w, area))
-        return sum(part.to(q.dtype) for part in parts) if parts else None
 
     def class_attention(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, N): softmax attention of the first token, averaged over heads."""

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CLS_ROWS = 3
+KERNEL_WIDTH = 8
 
 
 def table_rows(grid: tuple[int, int], cls: bool = True) -> int:
@@ -50,17 +51,42 @@ def position_bias(
     return torch.cat([top, torch.cat([left, bias], dim=2)], dim=1)
 
 
-def decomposed_bias(q: Tensor, table_h: Tensor, table_w: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(B, H, L, d) queries, (2 * rows - 1, d) and (2 * columns - 1, d) tables -> (B, H, L, L).
+def fold_bias(
+    q: Tensor, k: Tensor, table_h: Tensor, table_w: Tensor, grid: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """(B, H, L, d) queries and keys, decomposed tables -> both (B, H, L, d + rows + columns).
 
-    The tables are interpolated where they were made for another grid.
+    A pair's score is q.k / sqrt(d) + (q.R_h)[row of k] + (q.R_w)[column of k]: with the keys' row
+    and column written as unit vectors, one product, to attend by with ``scale=1`` and no (L, L)
+    bias. Tables made for another grid are interpolated. The width is filled up with zeros to a
+    multiple of 8, which fused kernels want.
     """
     rows, columns = grid
-    q = q.unflatten(2, grid)
-    along_h = torch.einsum("bnrcd,rkd->bnrck", q, _offset_vectors(table_h, rows).to(q.dtype))
-    along_w = torch.einsum("bnrcd,ckd->bnrck", q, _offset_vectors(table_w, columns).to(q.dtype))
-    bias = along_h[..., :, None] + along_w[..., None, :]
-    return bias.flatten(4).flatten(2, 3)
+    along_h, along_w = axis_scores(q, table_h, table_w, grid)
+    filling = -(q.shape[-1] + rows + columns) % KERNEL_WIDTH
+    place = torch.arange(rows * columns, device=q.device)
+    unit_h = F.one_hot(place // columns, rows).to(k.dtype)
+    unit_w = F.one_hot(place % columns, columns + filling).to(k.dtype)
+    units = torch.cat([unit_h, unit_w], dim=-1).expand(*k.shape[:2], -1, -1)
+    along_h, along_w = along_h.flatten(-3, -2), along_w.flatten(-3, -2)
+    scaled = q * q.shape[-1] ** -0.5
+    queries = torch.cat([scaled, along_h, F.pad(along_w, (0, filling))], dim=-1)
+    return queries, torch.cat([k, units], dim=-1)
+
+
+def axis_scores(
+    q: Tensor, table_h: Tensor, table_w: Tensor, grid: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """(..., L, d) queries -> (..., rows, columns, rows) and (..., rows, columns, columns).
+
+    Each query's product with the vectors of its offsets to every row, and to every column.
+    """
+    rows, columns = grid
+    q = q.unflatten(-2, grid)
+    return (
+        torch.einsum("...rcd,rkd->...rck", q, _offset_vectors(table_h, rows).to(q.dtype)),
+        torch.einsum("...rcd,ckd->...rck", q, _offset_vectors(table_w, columns).to(q.dtype)),
+    )
 
 
 def resize_vectors(table: Tensor, length: int) -> Tensor:

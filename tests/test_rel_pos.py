@@ -7,7 +7,7 @@ import torch
 from mmpretrain.models.backbones.beit import RelativePositionBias
 
 from semaim_mm.errors import InputError
-from semaim_mm.rel_pos import position_bias, resize_table, table_rows
+from semaim_mm.rel_pos import fold_bias, position_bias, resize_table, table_rows
 from semaim_mm.vit import SemAIMViT
 
 ARCH = dict(embed_dims=24, num_layers=2, num_heads=3, feedforward_channels=48)
@@ -31,6 +31,23 @@ def test_a_resized_table_keeps_offsets_and_the_rows_of_cls():
     torch.testing.assert_close(rows, rows[:, :1].expand(15, 15))
     torch.testing.assert_close(rows.flip(0), -rows)
     assert rows[7, 0].abs() < 1e-6 and (rows[1:, 0] >= rows[:-1, 0]).all()
+
+
+@pytest.mark.parametrize("grid", [(3, 5), (4, 4), (1, 7)])
+def test_folded_products_are_the_scaled_scores_plus_the_decomposed_bias_of_every_pair(grid):
+    rows, columns = grid
+    q, k = torch.randn(2, 2, 3, rows * columns, 16, dtype=torch.float64).unbind()
+    table_h, table_w = (torch.randn(2 * side - 1, 16, dtype=torch.float64) for side in grid)
+    queries, keys = fold_bias(q, k, table_h, table_w, grid)
+    assert queries.shape[-1] == keys.shape[-1] and queries.shape[-1] % 8 == 0
+    found = queries @ keys.transpose(-2, -1)
+    expected = q @ k.transpose(-2, -1) / 4
+    for one in range(rows * columns):
+        for other in range(rows * columns):
+            (row, column), (its_row, its_column) = (divmod(n, columns) for n in (one, other))
+            vectors = table_h[row - its_row + rows - 1], table_w[column - its_column + columns - 1]
+            expected[..., one, other] += sum(q[..., one, :] @ vector for vector in vectors)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_a_zero_table_changes_nothing_and_another_input_size_works():

@@ -1,4 +1,4 @@
-"""Explicit and folded attention equal ours, outputs and gradients; folding builds no pairs."""
+"""Attention with explicit matrices equals ours, outputs and gradients; ours builds no pairs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from torch.testing import assert_close
 
 from semaim_mm.bench.map_attention import (
     ExplicitAttention,
-    FoldedAttention,
-    fold_bias,
+    MatrixBiasAttention,
     with_attention,
 )
 from semaim_mm.bench.step_facts import step_facts
-from semaim_mm.rel_pos import decomposed_bias
 from semaim_mm.vit import SemAIMViT
 
 ARCH = dict(embed_dims=24, num_layers=4, num_heads=3, feedforward_channels=48)
@@ -44,7 +42,7 @@ MAPS = {
 
 
 @pytest.mark.parametrize("case", MAPS)
-@pytest.mark.parametrize("kind", [ExplicitAttention, FoldedAttention])
+@pytest.mark.parametrize("kind", [ExplicitAttention, MatrixBiasAttention])
 def test_outputs_and_gradients_equal_those_of_our_attention(case, kind):
     windows, options = MAPS[case]
     ours = backbone(windows, **options)
@@ -68,18 +66,7 @@ def test_a_copy_with_our_own_attention_is_the_same_and_shares_no_weight():
     assert not {p.data_ptr() for p in copy.parameters()} & {p.data_ptr() for p in ours.parameters()}
 
 
-@pytest.mark.parametrize("grid", [(3, 5), (4, 4), (1, 7)])
-def test_folded_products_are_scaled_scores_plus_the_decomposed_bias(grid):
-    rows, columns = grid
-    q, k = torch.randn(2, 2, 3, rows * columns, 16, dtype=torch.float64).unbind()
-    tables = [torch.randn(2 * side - 1, 16, dtype=torch.float64) for side in grid]
-    queries, keys = fold_bias(q, k, *tables, grid)
-    assert queries.shape[-1] == keys.shape[-1] and queries.shape[-1] % 8 == 0
-    expected = q @ k.transpose(-2, -1) / 4 + decomposed_bias(q, *tables, grid)
-    assert_close(queries @ keys.transpose(-2, -1), expected, rtol=1e-12, atol=1e-12)
-
-
-def test_folding_allocates_no_matrix_of_pairs_and_the_explicit_way_does():
+def test_ours_allocates_no_matrix_of_pairs_and_the_explicit_way_does():
     side, heads = 32, 2
     made = SemAIMViT(
         arch=dict(embed_dims=16, num_layers=1, num_heads=heads, feedforward_channels=16),
@@ -91,7 +78,7 @@ def test_folding_allocates_no_matrix_of_pairs_and_the_explicit_way_does():
     )
     pairs = heads * (side * side) ** 2 * 4
     facts = {}
-    for kind in (ExplicitAttention, FoldedAttention):
+    for kind in (ExplicitAttention, None):
         layer = with_attention(made, kind).layers[0].attn
         tokens = torch.randn(1, side * side, 16)
 
@@ -101,7 +88,7 @@ def test_folding_allocates_no_matrix_of_pairs_and_the_explicit_way_does():
 
         facts[kind] = step_facts(step, "cpu")
     assert facts[ExplicitAttention].largest == pairs
-    assert facts[FoldedAttention].largest < pairs / 4
-    assert facts[FoldedAttention].peak < facts[ExplicitAttention].peak / 3
-    assert facts[FoldedAttention].kernels == {"flash (CPU)": 1}
+    assert facts[None].largest < pairs / 4
+    assert facts[None].peak < facts[ExplicitAttention].peak / 3
+    assert facts[None].kernels == {"flash (CPU)": 1}
     assert facts[ExplicitAttention].kernels == {}
