@@ -37,6 +37,7 @@ def column(table: dict, name: str, device: str = "cpu") -> dict:
     return {row[0]: row[place] for row in table["rows"] if row[where] == device}
 
 
+@pytest.mark.slow
 def test_pretrain(monkeypatch, tmp_path):
     words = ("pretrain", "--arch", "tiny", "--side", "32", "--batch", "2")
     whole, parts = run(monkeypatch, tmp_path, *words)
@@ -101,7 +102,7 @@ def test_a_leafs_backbone_is_the_leafs_with_fewer_blocks(monkeypatch):
     backbone = dense.leaf_backbone("vitdet", 3, 64)
     assert [layer.attn.window_size for layer in backbone.layers] == [14, 14, 0]
     assert backbone.layers[2].attn.rel_pos_h.shape == (7, 64)
-    assert list(dense.arms_for(backbone)) == ["explicit", "ours", "folded"]
+    assert list(dense.arms_for(backbone)) == ["explicit", "bias matrix", "ours"]
 
 
 def test_attention_alone_reads_the_bias_that_its_block_reads_in_the_backbone(monkeypatch):
