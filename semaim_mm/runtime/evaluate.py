@@ -35,12 +35,14 @@ def evaluate(
 
     Args:
         checkpoint: a path, 'random' for the untrained model, None where the config takes none.
-        work_dir: default work_dirs/<folder>/<config>/<method>/<checkpoint's name>.
+        work_dir: default work_dirs/<folder>/<config>/<method>/<checkpoint's name>, and the name of
+            another ``test_set``.
         method: the row's name in tables; default: the folder that the checkpoint lies in.
     """
     method = method or _method_name(config, checkpoint)
     if work_dir is None:
         named = [] if checkpoint in (None, "random") else [Path(checkpoint).stem]
+        named += [options["test_set"]] if (options or {}).get("test_set") else []
         work_dir = str(default_work_dir(config).joinpath(method, *named))
     cfg = load_config(config, options, work_dir, launcher)
     if cfg.get("test_cfg") is None:
