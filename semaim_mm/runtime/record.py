@@ -22,6 +22,7 @@ ORIGIN = (
     "budget",
     "training",
     "data",
+    "resumes",
     "skipped_images",
 )
 
@@ -71,9 +72,10 @@ def _dropped(runner: Runner) -> dict[str, int]:
 
 @HOOKS.register_module()
 class RecordHook(Hook):
-    """Writes training, data, model and started_from into every checkpoint's meta."""
+    """Writes training, data, model, resumes and started_from into every checkpoint's meta."""
 
     def __init__(self):
+        self._resumes = 0
         self._data: dict | None = None
         self._started_from: dict | None = None
 
@@ -104,6 +106,7 @@ class RecordHook(Hook):
             tuned=read_choice(cfg.get("tuned")),
         )
         checkpoint["meta"]["data"] = self._data
+        checkpoint["meta"]["resumes"] = self._resumes
         checkpoint["meta"]["model"] = plain(
             dict(
                 backbone=cfg["model"].get("backbone", {}),
@@ -113,4 +116,7 @@ class RecordHook(Hook):
         checkpoint["meta"]["started_from"] = self._started_from
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        self._started_from = checkpoint.get("meta", {}).get("started_from")
+        meta = checkpoint.get("meta", {})
+        self._started_from = meta.get("started_from")
+        if runner.train_loop is not None and runner.cfg.get("resume"):
+            self._resumes = meta.get("resumes", 0) + 1
