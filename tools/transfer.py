@@ -40,7 +40,8 @@ def main() -> None:
         return
     outcomes = run_suite(spec, stages, args.jobs, args.workers, console)
     console.print(results_table(spec, outcomes))
-    console.print(f"The leaderboard: python tools/leaderboard.py {spec.folder}", soft_wrap=True)
+    written = f"python tools/leaderboard.py {spec.folder} --out {spec.folder / 'leaderboard'}"
+    console.print(f"The leaderboard: {written}", soft_wrap=True)
     if any(outcome.status in ("failed", "waits") for outcome in outcomes):
         sys.exit(1)
 

@@ -83,7 +83,7 @@ def _tried(stage: Stage, stages: Sequence[Stage]) -> bool:
 
 def results_table(spec: Spec, outcomes: Sequence[Outcome]) -> Table:
     """-> methods x tasks: the headline figure of every seed; a failed one with its log."""
-    view = Table(title=f"{spec.name}: {_headline_note(outcomes)}")
+    view = Table(title=": ".join(filter(None, [spec.name, _headline_note(outcomes)])))
     view.add_column("method")
     for task in spec.tasks:
         view.add_column(task, justify="right")
@@ -124,7 +124,8 @@ def _headline_note(outcomes: Sequence[Outcome]) -> str:
         if o.stage.kind == "test" and o.status in ("complete", "finished before")
     ]
     names = {o.stage.task: headline(output_of(o.stage))[0] for o in done}
-    return ", ".join(f"{task} {name}" for task, name in names.items()) + ", in percent"
+    told = ", ".join(f"{task} {name}" for task, name in names.items())
+    return f"{told}, in percent" if told else ""
 
 
 def _time(seconds: float) -> str:
