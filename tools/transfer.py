@@ -13,6 +13,7 @@ from semaim_mm.runtime.launch import user_errors
 from semaim_mm.suite.run import run_suite
 from semaim_mm.suite.spec import read_spec, spec_of_checkpoint
 from semaim_mm.suite.stages import plan, with_their_inputs
+from semaim_mm.suite.summary import write_summary
 from semaim_mm.suite.view import commands, plan_table, results_table
 
 
@@ -33,6 +34,7 @@ def main() -> None:
         spec = read_spec(args.spec)
     stages = with_their_inputs(plan(spec), args.only)
     if args.jobs == "print":
+        write_summary(spec, plan(spec))
         print(*commands(stages), sep="\n")
         return
     console.print(plan_table(stages))

@@ -144,7 +144,9 @@ def _trained_by(cfg: Config, record: dict | None) -> dict | None:
     if recorded is None:
         print_log("The checkpoint does not record its training; the config's is taken for it.")
         return leaf
-    differing = [key for key in recorded if recorded[key] != plain(leaf).get(key)]
+    leaf = plain(leaf)
+    leaf["data"]["manifest"] = (recorded.get("data") or {}).get("manifest")
+    differing = [key for key in recorded if recorded[key] != leaf.get(key)]
     if differing:
         print_log(
             f"The checkpoint was trained with another {', '.join(differing)} than this config "

@@ -1,12 +1,10 @@
 """From a config file to a runner: the part that all command-line tools share."""
 
-import copy
 import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +23,13 @@ def load_config(
     """Read a config, merge overrides, and name its work dir after its folder and file."""
     if not Path(path).is_file():
         raise InputError(f"There is no config file at {path}; see configs/ for those shipped.")
-    cfg = copy.deepcopy(_read(path, os.stat(path).st_mtime_ns, os.environ.get("SEMAIM_DATA")))
+    cfg = Config.fromfile(path)
     if options:
         cfg.merge_from_dict(options)
     cfg.launcher = launcher
     if work_dir is not None or cfg.get("work_dir") is None:
         cfg.work_dir = work_dir or str(default_work_dir(path))
     return cfg
-
-
-@lru_cache(maxsize=256)
-def _read(path: str, changed: int, data: str | None) -> Config:
-    """A config file's content, read once: a suite asks for the same leaf many times."""
-    return Config.fromfile(path)
 
 
 def set_checkpoint(cfg: Config, checkpoint: str | None) -> None:

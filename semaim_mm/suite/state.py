@@ -68,12 +68,14 @@ def is_finished(stage: Stage, key: str) -> bool:
 def clear_if_stale(stage: Stage, key: str) -> Path | None:
     """Move aside what another config, checkpoint or data set left in a stage's folder.
 
-    -> where it went; None where there was nothing, or only an unfinished run of this very key.
+    Call it for stages that are not finished. -> where it went; None where there was nothing, or
+    only an unfinished run of this very key.
     """
     if not stage.folder.is_dir():
         return None
     record = read_state(stage)
-    if record is not None and record.get("key") == key:
+    # a complete stage that is no longer finished has an output that somebody changed
+    if record is not None and record.get("key") == key and record.get("status") != "complete":
         return None
     number = 1
     while (aside := stage.folder.with_name(f"{stage.folder.name}.stale{number}")).exists():
