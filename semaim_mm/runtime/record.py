@@ -12,6 +12,7 @@ from torch import nn
 from semaim_mm.data.held_out import innermost
 from semaim_mm.data.prepare.manifest import data_record
 from semaim_mm.interop.checkpoint_file import read_file, sha256_of
+from semaim_mm.interop.init_cfg import UNTRAINED
 from semaim_mm.report.provenance import config_hash
 from semaim_mm.runtime.hooks import has_batch_norm, unwrap
 from semaim_mm.runtime.protocol import training_of
@@ -107,7 +108,7 @@ class RecordHook(Hook):
         init = (runner.cfg.model.get("backbone") or {}).get("init_cfg") or {}
         path = init.get("checkpoint") if isinstance(init, dict) else None
         coverage = getattr(getattr(unwrap(runner.model), "backbone", None), "coverage", None)
-        if path and self._started_from is None:
+        if path not in (None, UNTRAINED) and self._started_from is None:
             record = checkpoint_record(path)
             record["coverage"] = None if coverage is None else plain(coverage.record())
             self._started_from = record

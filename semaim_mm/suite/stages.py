@@ -190,11 +190,8 @@ def command_of(stage: Stage, checkpoint: str | None, launcher: str = "torchrun")
     if stage.kind == "test":
         arguments += [checkpoint] if checkpoint else []
     elif stage.kind == "train":
-        start = "model.backbone.init_cfg"
-        if checkpoint == "random":
-            options[start] = None
-        else:
-            options[f"{start}.checkpoint"] = checkpoint
+        # 'random' too: what is else said there, e.g. which weights start fresh, is of the protocol
+        options["model.backbone.init_cfg.checkpoint"] = checkpoint
     tool = "test" if stage.kind == "test" else "train"
     # without weights there is nothing to share out, and dist_test.sh wants a checkpoint
     several = stage.gpus > 1 and checkpoint is not None

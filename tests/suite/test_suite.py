@@ -54,7 +54,7 @@ def test_commands_carry_weights_seed_and_method(tmp_path):
     weights = tmp_path / "runs/toy/semantic/seed1/pretrain/epoch_1.pth"
     assert f"model.backbone.init_cfg.checkpoint={weights}" in trained
     assert "randomness.seed=1" in trained
-    assert "model.backbone.init_cfg=None" in lines["random/seed0/ade20k/train"]
+    assert "model.backbone.init_cfg.checkpoint=random" in lines["random/seed0/ade20k/train"]
     test = lines["semantic/seed1/ade20k/test"]
     assert str(tmp_path / "runs/toy/semantic/seed1/ade20k/train/iter_300.pth") in test
     assert test[test.index("--method") + 1] == "semantic"
