@@ -21,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("spec")
     parser.add_argument("--tasks", help="for a checkpoint: knn,linear,finetune,coco,ade20k")
-    parser.add_argument("--only", help="stages whose name begins so, e.g. semantic/seed0")
+    parser.add_argument("--only", help="the stages at or below a name, e.g. semantic/seed0")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument("--jobs", choices=["local", "slurm", "print"], default="local")
     parser.add_argument("--workers", type=int, default=1, help="local stages at a time")

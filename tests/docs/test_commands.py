@@ -79,6 +79,12 @@ def as_it_stands(command: Command, tool: str, words: list[str]) -> None:
     runs_but_for_data(tool, words)
 
 
+def with_overlaps(command: Command, tool: str, words: list[str]) -> None:
+    if "--overlaps" in words:
+        Path(words[words.index("--overlaps") + 1]).mkdir(parents=True)
+    runs_but_for_data(tool, words)
+
+
 def with_images(command: Command, tool: str, words: list[str]) -> None:
     for word in words:
         if word.startswith("IMAGE") or word.endswith((".jpg", ".png")):
@@ -126,7 +132,7 @@ CHECKS = {
     "tools/visualize_order.py": with_images,
     "tools/convert_checkpoint.py": as_it_stands,
     "tools/prepare_data.py": as_it_stands,
-    "tools/leaderboard.py": as_it_stands,
+    "tools/leaderboard.py": with_overlaps,
     "tools/anchors.py": as_it_stands,
     "tools/doctor.py": as_it_stands,
     "tools/make_sample_data.py": as_it_stands,
