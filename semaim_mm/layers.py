@@ -69,16 +69,22 @@ class ContentAttention(MultiheadAttention):
         )
         return x[..., : self.head_dims].transpose(1, 2).flatten(2)
 
-    def attend_map(
-        self, q: Tensor, k: Tensor, v: Tensor, area: tuple[int, int] | None, bias: Tensor | None
+    def attend_in(
+        self,
+        area: tuple[int, int] | None,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        causal: bool,
+        bias: Tensor | None,
     ) -> Tensor:
-        """The same on a map, or a window of one, of ``area`` (rows, columns), with position."""
+        """The same with relative position, on a map or window of ``area`` (rows, columns)."""
         bias = self._bias(q, area, bias)
         if self.rel_pos_h is None:
-            return self.attend(q, k, v, False, bias)
+            return self.attend(q, k, v, causal, bias)
         self._check_raster(area)
         q, k = fold_bias(q, k, self.rel_pos_h, self.rel_pos_w, area)
-        return self.attend(q, k, v, False, bias, scale=1.0)
+        return self.attend(q, k, v, causal, bias, scale=1.0)
 
     def project(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D): output projection, LayerScale and drop path of an image."""
@@ -102,10 +108,7 @@ class ContentAttention(MultiheadAttention):
         if side:
             x = to_windows(x, grid, side)
         q, k, v = self.split_heads(x)
-        if causal:
-            x = self.attend(q, k, v, causal, self._bias(q, area, bias))
-        else:
-            x = self.attend_map(q, k, v, area, bias)
+        x = self.attend_in(area, q, k, v, causal, bias)
         return self.project(from_windows(x, grid, side) if side else x)
 
     def _bias(

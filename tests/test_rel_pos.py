@@ -7,6 +7,7 @@ import torch
 from mmpretrain.models.backbones.beit import RelativePositionBias
 
 from semaim_mm.errors import InputError
+from semaim_mm.layers import ContentAttention
 from semaim_mm.rel_pos import fold_bias, position_bias, resize_table, table_rows
 from semaim_mm.vit import SemAIMViT
 
@@ -80,3 +81,18 @@ def test_registers_lie_between_cls_and_patches_and_belong_to_the_stem():
     assert backbone.get_layer_depth("backbone.register_tokens", "backbone.") == (0, 4)
     frozen = SemAIMViT(ARCH, img_size=16, patch_size=4, num_registers=4, frozen_stages=1)
     assert not frozen.register_tokens.requires_grad
+
+
+def test_decomposed_tables_count_in_causal_attention_too():
+    attention = ContentAttention(embed_dims=8, num_heads=2, rel_pos_vectors=(2, 3), cls=False)
+    for parameter in attention.parameters():
+        torch.nn.init.normal_(parameter)
+    x = torch.randn(1, 6, 8)
+    with pytest.raises(InputError, match="belongs to tokens in raster order"):
+        attention(x, causal=True)
+    q, k, v = attention.split_heads(x)
+    queries, keys = fold_bias(q, k, attention.rel_pos_h, attention.rel_pos_w, (2, 3))
+    later = torch.ones(6, 6, dtype=torch.bool).triu(1)
+    weights = (queries @ keys.transpose(-2, -1)).masked_fill(later, -torch.inf).softmax(-1)
+    expected = attention.project((weights @ v).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(attention(x, causal=True, grid=(2, 3)), expected)

@@ -7,6 +7,7 @@ folds it into queries and keys (``rel_pos.fold_bias``). Legend: B images (or win
 heads, L = rows * columns patches, d head width.
 """
 
+from abc import ABC, abstractmethod
 from copy import deepcopy
 
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from semaim_mm.vit import SemAIMViT
 from semaim_mm.windows import from_windows, to_windows
 
 
-class MapAttention(nn.Module):
+class MapAttention(nn.Module, ABC):
     """ContentAttention's projections and windows around another ``attend``."""
 
     def __init__(self, attn: ContentAttention):
@@ -35,11 +36,11 @@ class MapAttention(nn.Module):
         x = self.attend(*self.attn.split_heads(x), (side, side) if side else grid, bias)
         return self.attn.project(from_windows(x, grid, side) if side else x)
 
+    @abstractmethod
     def attend(
         self, q: Tensor, k: Tensor, v: Tensor, area: tuple[int, int], bias: Tensor | None
     ) -> Tensor:
         """(B, H, L, d) three times, the area's rows and columns -> (B, L, H * d)."""
-        raise NotImplementedError
 
 
 class ExplicitAttention(MapAttention):
@@ -66,7 +67,7 @@ class MatrixBiasAttention(MapAttention):
 
     def attend(self, q, k, v, area, bias):
         if self.attn.rel_pos_h is None:
-            return self.attn.attend_map(q, k, v, area, bias)
+            return self.attn.attend_in(area, q, k, v, False, bias)
         whole = decomposed_bias(q, self.attn, area)
         other = self.attn._bias(q, area, bias)
         return self.attn.attend(q, k, v, False, whole if other is None else whole + other)
