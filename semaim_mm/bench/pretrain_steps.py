@@ -4,6 +4,7 @@ A step is called to run whole, as training does; its ``parts`` run one after ano
 alone. Both end without gradients. Images are random and on the device already: no loader.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -22,7 +23,7 @@ LEARNING_RATE = 1e-6  # what is measured should not diverge
 CLIP, DECAY, BETAS = 3.0, 0.05, (0.9, 0.95)
 
 
-class UpdateStep:
+class UpdateStep(ABC):
     """A step whose five parts pass their results on as attributes.
 
     Args:
@@ -38,25 +39,25 @@ class UpdateStep:
         for part in self.parts.values():
             part()
 
+    @abstractmethod
     def order(self) -> None:
         """Images -> the order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def streams(self) -> None:
         """Images and order -> predictions."""
-        raise NotImplementedError
 
+    @abstractmethod
     def compare(self) -> None:
         """Predictions and the target, made here -> ``loss``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def backward(self) -> None:
         """Loss -> gradients."""
-        raise NotImplementedError
 
+    @abstractmethod
     def update(self) -> None:
         """Gradients -> clipped, weights, no gradients."""
-        raise NotImplementedError
 
 
 class OurStep(UpdateStep):

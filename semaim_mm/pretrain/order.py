@@ -5,6 +5,8 @@ permutation of 0..L-1, smaller is generated first. Works for any grid and device
 once. How to add one: CONTRIBUTING.md.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from mmengine.registry import Registry
@@ -64,14 +66,14 @@ def peak(similarity: Tensor) -> Tensor:
     return torch.where(best, index, length).amin(dim=1).clamp(max=length - 1)
 
 
-class Order:
+class Order(ABC):
     """Base of all orders. ``similarity`` names the map that the order needs, or is None."""
 
     similarity: str | None = None
 
+    @abstractmethod
     def ranks(self, grid: Grid, draws: Draws, similarity: Tensor | None) -> Tensor:
         """-> (B, L) ranks for the images of ``draws``; ``similarity`` (B, L) where it is needed."""
-        raise NotImplementedError
 
     def centers(self, grid: Grid, similarity: Tensor) -> Tensor | None:
         """-> (B, K) patch indices that the order grows from, or None: for pictures and analyses."""

@@ -28,7 +28,8 @@ def write_leaderboard(
     written = write_files(board, out, learning_curves(results, asked), pictures, left_out)
     console.print(overview_table(board))
     for item in board.comparisons:
-        console.print(clean(item.verdict), markup=False)
+        told = f"{item.task}: {item.verdict}" if item.task else item.verdict
+        console.print(clean(told), markup=False)
     for item in board.absent:
         if item.kind == "failed":
             console.print(clean(f"failed: {item.method}, {item.task} ({item.log})"), markup=False)
