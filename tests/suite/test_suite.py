@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from pathlib import Path
 
@@ -12,54 +11,16 @@ from machine import SPEC, Machine, spec_in
 
 from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.asked import asked_board, read_asked
-from semaim_mm.suite.execute import Progress, SuiteRun, alone_in, input_of
-from semaim_mm.suite.spec import Task, read_spec, spec_of_checkpoint
-from semaim_mm.suite.stages import command_of, output_of, plan, with_their_inputs
+from semaim_mm.suite.execute import Progress, SuiteRun, alone_in
+from semaim_mm.suite.stages import output_of, plan
 from semaim_mm.suite.state import key_of, read_state, write_state
 from semaim_mm.suite.summary import write_summary
-from semaim_mm.suite.view import commands, states_of
+from semaim_mm.suite.view import states_of
 
 
 @pytest.fixture
 def machine():
     return Machine()
-
-
-def test_the_plan_has_every_stage_after_what_it_needs(tmp_path):
-    stages = plan(spec_in(tmp_path))
-    names = [stage.name for stage in stages]
-    dense = ("ade20k/train", "ade20k/test")
-    assert names == [
-        *("semantic/seed0/pretrain", "semantic/seed0/knn/test", "random/seed0/knn/test"),
-        "pixels/seed0/knn/test",
-        *(f"{method}/seed0/{stage}" for method in ("semantic", "random") for stage in dense),
-        *("semantic/seed1/pretrain", "semantic/seed1/knn/test", "random/seed1/knn/test"),
-        *(f"{method}/seed1/{stage}" for method in ("semantic", "random") for stage in dense),
-    ]
-    for stage in stages:
-        assert stage.needs is None or names.index(stage.needs) < names.index(stage.name)
-        assert stage.options["randomness.seed"] == stage.seed
-
-
-def test_a_method_can_be_left_out_of_a_task(tmp_path):
-    stages = plan(spec_in(tmp_path, SPEC.replace('t="random"', 't="random", without=["ade20k"]')))
-    assert {s.task for s in stages if s.method == "random"} == {"knn"}
-    assert {s.task for s in stages if s.method == "semantic"} == {"pretrain", "knn", "ade20k"}
-
-
-def test_commands_carry_weights_seed_and_method(tmp_path):
-    stages = plan(spec_in(tmp_path))
-    lines = {s.name: command_of(s, input_of(s, stages)) for s in stages}
-    trained = lines["semantic/seed1/ade20k/train"]
-    weights = tmp_path / "runs/toy/semantic/seed1/pretrain/epoch_1.pth"
-    assert f"model.backbone.init_cfg.checkpoint={weights}" in trained
-    assert "randomness.seed=1" in trained
-    assert "model.backbone.init_cfg.checkpoint=random" in lines["random/seed0/ade20k/train"]
-    test = lines["semantic/seed1/ade20k/test"]
-    assert str(tmp_path / "runs/toy/semantic/seed1/ade20k/train/iter_300.pth") in test
-    assert test[test.index("--method") + 1] == "semantic"
-    assert lines["random/seed0/knn/test"][2:4] == ["configs/cls/knn_tiny.py", "random"]
-    assert "random" not in lines["pixels/seed0/knn/test"]
 
 
 def test_what_is_finished_is_passed_over(tmp_path, machine):
@@ -133,13 +94,6 @@ def test_a_suite_names_its_coco_ground_truth_and_its_notes(tmp_path):
     assert found["notes"] == {"ade20k": "short"}
 
 
-def test_a_command_that_is_written_down_names_no_folder_of_this_machine(tmp_path):
-    stages = plan(spec_in(tmp_path))
-    for line in commands(stages):
-        assert line.startswith("python tools/t"), line
-        assert os.getcwd() not in line
-
-
 def test_comparisons_are_those_declared_before_the_first_result(tmp_path, machine):
     spec = spec_in(tmp_path)
     write_summary(spec, plan(spec))
@@ -192,17 +146,6 @@ def test_a_job_of_an_earlier_plan_is_cancelled_before_its_folder_is_moved(tmp_pa
     write_state(stage, status="running", key="another", job="4711")
     machine.go(spec)
     assert machine.cancelled == ["4711"] and machine.taken_up[0] is None
-
-
-def test_only_takes_what_its_stages_need_along(tmp_path):
-    stages = plan(spec_in(tmp_path))
-    names = [stage.name for stage in with_their_inputs(stages, "semantic/seed0/ade20k/test")]
-    assert names == [f"semantic/seed0/{s}" for s in ("pretrain", "ade20k/train", "ade20k/test")]
-    assert with_their_inputs(stages, "semantic/seed1") != with_their_inputs(stages, "semantic")
-    with pytest.raises(InputError, match="--only semantic/seed names no stage"):
-        with_their_inputs(stages, "semantic/seed")
-    with pytest.raises(InputError, match="--only semantics names no stage; the first of 15 is"):
-        with_their_inputs(stages, "semantics")
 
 
 def test_a_file_that_merely_lies_there_is_not_finished(tmp_path, machine):
@@ -274,59 +217,3 @@ def test_two_processes_do_not_run_one_suite(tmp_path):
     refused = pytest.raises(InputError, match="Another process runs this suite")
     with alone_in(tmp_path), refused, alone_in(tmp_path):
         pass
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (("seeds", "sedes"), r"unknown keys \['sedes'\]"),
-        (("upernet_tiny", "upernet_small"), "upernet_small.py, which is not there"),
-        (('("semantic", "random")', '("semantic", "mae")'), "compares semantic with mae"),
-        (("checkpoint=", "weights="), r"method random has unknown keys \['weights'\]"),
-        (("tasks=dict(knn", "tasks=dict(probe"), "its own leaf for probe, which is no task"),
-        (('t="random"', 't="random", without=["seg"]'), "random is without seg, which is no task"),
-        (("tasks = ", "tasks = {} and "), "names no tasks"),
-        (("[0, 1]", "[0, 0]"), r"seeds=\[0, 0\] must be whole numbers, each once"),
-        (("[0, 1]", "3"), "seeds=3 must be a list"),
-        (("[0, 1]", '["0"]'), "must be whole numbers"),
-        (("random=", "**{'../evil': dict(checkpoint='random')}, random="), "can't be a folder's"),
-        (('"random")', '"mae.pth")'), "names the checkpoint mae.pth, which is not there"),
-        (('("semantic", "random")', '("semantic", "semantic")'), "two different methods"),
-        (('semaim_tiny.py"', "semaim_tiny.py\", options={'a.b': [{}]}"), "survive a command line"),
-        (
-            ('knn="configs/cls/knn_tiny.py", ', "knn=dict(leaf='x'), "),
-            "task knn must be a leaf",
-        ),
-    ],
-)
-def test_a_wrong_spec_stops_before_anything_runs(change, message, tmp_path):
-    with pytest.raises(InputError, match=message):
-        spec_in(tmp_path, SPEC.replace(*change))
-
-
-def test_a_checkpoint_with_tasks_is_a_suite(tmp_path):
-    import torch
-
-    from semaim_mm.vit import SemAIMViT
-
-    torch.save(SemAIMViT(arch="base").state_dict(), tmp_path / "mine.pth")
-    spec = spec_of_checkpoint(str(tmp_path / "mine.pth"), ["knn", "coco"])
-    assert spec.tasks["coco"] == Task("configs/det/mask-rcnn_semaim-vitb_vitdet-100ep_coco.py")
-    assert [stage.name for stage in plan(spec)] == [
-        f"{spec.name}/seed0/knn/test",
-        f"{spec.name}/seed0/coco/train",
-        f"{spec.name}/seed0/coco/test",
-    ]
-    # another file of the same name is another suite
-    torch.save(SemAIMViT(arch="base").state_dict(), tmp_path / "mine.pth")
-    assert spec_of_checkpoint(str(tmp_path / "mine.pth"), ["knn"]).name != spec.name
-    with pytest.raises(InputError, match="--tasks voc is none of"):
-        spec_of_checkpoint(str(tmp_path / "mine.pth"), ["voc"])
-
-
-@pytest.mark.parametrize("name", ["demo", "small"])
-def test_the_shipped_suites_can_be_planned(name):
-    spec = read_spec(f"configs/suites/{name}.py")
-    stages = plan(spec)
-    assert len({stage.name for stage in stages}) == len(stages)
-    assert {stage.task for stage in stages if stage.kind == "test"} == set(spec.tasks)
