@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
@@ -10,31 +10,17 @@ from rich.table import Table
 from semaim_mm.runtime.evaluate import evaluate
 from semaim_mm.runtime.launch import build_runner, load_config
 
-PRETRAIN = {
-    "SemAIM": "configs/pretrain/semaim_tiny.py",
-    "raster order": "configs/pretrain/semaim_tiny_order-raster.py",
-}
+ROWS = ("SemAIM", "random init", "raw pixels")
+PRETRAIN = "configs/pretrain/semaim_tiny.py"
 FROZEN = {"k-NN": "configs/cls/knn_tiny", "linear": "configs/cls/probe-last_tiny"}
-FINETUNE = "configs/cls/finetune_tiny.py"
 QUIET = dict(log_level="WARNING")
 
 
-def pretrain(config: str, work_dir: Path, seed: int) -> Path:
+def pretrain(work_dir: Path, seed: int) -> Path:
     """Pretrain a tiny model -> its last checkpoint."""
-    cfg = load_config(config, {"randomness.seed": seed}, str(work_dir))
+    cfg = load_config(PRETRAIN, {"randomness.seed": seed}, str(work_dir))
     build_runner(cfg).train()
     return Path((work_dir / "last_checkpoint").read_text().strip())
-
-
-def finetune(checkpoint: Path | None, work_dir: Path, seed: int, method: str) -> float:
-    """Finetune from a checkpoint, or from scratch where it is None -> top-1 in percent."""
-    start = {"model.backbone.init_cfg.checkpoint": str(checkpoint or "random")}
-    options = {"randomness.seed": seed, "default_hooks.logger.interval": 30, **start}
-    cfg = load_config(FINETUNE, options, str(work_dir))
-    build_runner(cfg).train()
-    last = (work_dir / "last_checkpoint").read_text().strip()
-    result = evaluate(FINETUNE, last, str(work_dir / "test"), dict(QUIET), method=method)
-    return result["metrics"]["top1"]["value"]
 
 
 def heldout_losses(work_dir: Path) -> dict[str, float]:
@@ -44,40 +30,25 @@ def heldout_losses(work_dir: Path) -> dict[str, float]:
     return [row for row in rows if "mean_predictor_loss" in row][-1]
 
 
-def compare(
-    out: Path,
-    seeds: Sequence[int],
-    rows: Sequence[str] = ("SemAIM", "random init", "raw pixels"),
-    tasks: Sequence[str] = tuple(FROZEN),
-    say: Callable[[str], None] = print,
-) -> dict:
-    """Run everything -> {'top1': {row: {task: [a value a seed]}}, 'loss': [...], ...}.
-
-    Args:
-        rows: methods of PRETRAIN, 'random init' and 'raw pixels'.
-        tasks: 'k-NN', 'linear', 'finetune'; raw pixels can't be finetuned.
-    """
-    found = {"top1": {row: {task: [] for task in tasks} for row in rows}, "loss": []}
+def compare(out: Path, seeds: Sequence[int]) -> dict:
+    """Run everything -> {'top1': {row: {task: [a value a seed]}}, 'loss': [...], ...}."""
+    found = {"top1": {row: {task: [] for task in FROZEN} for row in ROWS}, "loss": []}
     for seed in seeds:
-        for row in rows:
+        for row in ROWS:
             folder = out / f"seed{seed}" / row.replace(" ", "-").lower()
             checkpoint = None
-            if row in PRETRAIN:
-                say(f"seed {seed}: pretraining {row}, logs in {folder}")
-                checkpoint = pretrain(PRETRAIN[row], folder, seed)
             if row == "SemAIM":
+                print(f"seed {seed}: pretraining {row}, logs in {folder}")
+                checkpoint = pretrain(folder, seed)
                 losses = heldout_losses(folder)
                 found["loss"].append(losses["loss"])
                 found["mean_predictor_loss"] = losses["mean_predictor_loss"]
-            for task in tasks:
+            for task, config in FROZEN.items():
                 values = found["top1"][row][task]
-                if row == "raw pixels" and (values or task == "finetune"):
-                    continue  # no seed changes the pixels, and they have no weights
-                say(f"seed {seed}: {task} of {row}")
-                if task == "finetune":
-                    values.append(finetune(checkpoint, folder / task, seed, folder.name))
-                else:
-                    values.append(_frozen(FROZEN[task], row, checkpoint, folder, seed))
+                if row == "raw pixels" and values:
+                    continue  # no seed changes the pixels
+                print(f"seed {seed}: {task} of {row}")
+                values.append(_frozen(config, row, checkpoint, folder, seed))
     return found
 
 

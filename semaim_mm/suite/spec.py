@@ -105,7 +105,7 @@ def read_spec(path: str) -> Spec:
     for key in ("methods", "tasks"):
         if not found.get(key):
             raise InputError(f"{path} names no {key}; a suite is methods x tasks x seeds.")
-    methods = {name: _method(path, name, dict(given)) for name, given in found["methods"].items()}
+    methods = {name: _method(path, name, given) for name, given in found["methods"].items()}
     tasks = {name: _task(path, name, given) for name, given in found["tasks"].items()}
     spec = Spec(
         name=found.get("name", Path(path).stem),
@@ -178,7 +178,7 @@ def check_spec(spec: Spec, path: str) -> None:
     check_declared(spec.comparisons)
     for pair in spec.comparisons:
         strangers = [name for name in pair if name not in spec.methods]
-        if strangers or len(pair) != 2:
+        if strangers:
             raise InputError(
                 f"{path} compares {' with '.join(pair)}; name two of {', '.join(spec.methods)}."
             )
@@ -225,7 +225,11 @@ def _task(path: str, name: str, given: Any) -> Task:
     return Task(**given)
 
 
-def _method(path: str, name: str, given: dict) -> Method:
+def _method(path: str, name: str, given: Any) -> Method:
+    if not isinstance(given, Mapping):
+        raise InputError(
+            f"{path}: method {name} must be a dict with a config or a checkpoint, not {given!r}."
+        )
     unknown = [key for key in given if key not in METHOD_KEYS]
     if unknown:
         raise InputError(

@@ -79,6 +79,7 @@ def test_only_takes_what_its_stages_need_along(tmp_path):
         (("tasks=dict(knn", "tasks=dict(probe"), "its own leaf for probe, which is no task"),
         (('t="random"', 't="random", without=["seg"]'), "random is without seg, which is no task"),
         (("tasks = ", "tasks = {} and "), "names no tasks"),
+        (('dict(checkpoint="random")', '"random"'), "method random must be a dict with a config"),
         (("[0, 1]", "[0, 0]"), r"seeds=\[0, 0\] must be whole numbers, each once"),
         (("[0, 1]", "3"), "seeds=3 must be a list"),
         (("[0, 1]", '["0"]'), "must be whole numbers"),
