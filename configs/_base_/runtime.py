@@ -18,7 +18,10 @@ default_hooks = dict(
     logger=dict(type="LoggerHook", interval=50),
     record=dict(type="RecordHook"),
     param_scheduler=dict(type="ParamSchedulerHook"),
-    checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3),
+    checkpoint=dict(type="SafeCheckpointHook", interval=1, max_keep_ckpts=3),
+    finite=dict(type="FiniteStepHook", stop_after=3),  # NaN updates in a row that end the run
+    stop=dict(type="StopSignalHook", signals=["SIGTERM", "SIGUSR1", "SIGUSR2"]),
+    status=dict(type="StatusHook"),
 )
 custom_hooks = [dict(type="SeedStepHook")]
 

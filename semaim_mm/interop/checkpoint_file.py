@@ -8,6 +8,7 @@ import argparse
 import hashlib
 import pickle
 import re
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,21 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from semaim_mm.errors import InputError
+from semaim_mm.interop.digest import check_digest
 
 CONTAINERS = ("state_dict", "model", "module", "teacher", "student")
 
 
+# what torch's restricted unpickler stumbles over in a file with flipped bytes
+_OF_DAMAGED_PICKLES = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    MemoryError,
+    struct.error,
+)
 METHODS = ("min", "max", "mean", "current")
 
 
@@ -53,21 +65,30 @@ def _allowed_globals() -> list:
     ]
 
 
-def read_file(path: str | Path, map_location: str = "cpu") -> dict:
+def read_file(path: str | Path, map_location: str = "cpu", lazily: bool = False) -> dict:
     """A ``.pth``/``.pt``/``.safetensors`` file -> what it holds, without running any of it.
 
-    Raises InputError where the file is absent, cut short, or wants to execute code.
+    ``lazily`` maps tensors into memory unread, for what stands beside them; the digest that one of
+    our checkpoints states is then not checked. Raises InputError where the file is absent, cut
+    short, not what its digest says, or wants to execute code.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"There is no checkpoint file at {path}; check the path.")
+    try:
+        if not lazily:
+            check_digest(path)
+    except OSError as error:
+        raise InputError(f"{path} can't be read ({error.strerror}); check the disk.") from error
     try:
         with path.open("rb") as file:
             is_torch = file.read(2) in (b"PK", b"\x80\x02")
         if not is_torch:
             return load_file(path, device=map_location)
         with torch.serialization.safe_globals(_allowed_globals()):
-            content = torch.load(path, map_location=map_location, weights_only=True)
+            content = torch.load(
+                path, map_location=map_location, weights_only=True, mmap=lazily or None
+            )
     except pickle.UnpicklingError as error:
         reason = _reason(error)
         raise InputError(
@@ -75,7 +96,7 @@ def read_file(path: str | Path, map_location: str = "cpu") -> dict:
             "it was not read. Where you trust its origin, load it once with torch.load(path, "
             "weights_only=False) in an isolated environment and save its state dict alone."
         ) from error
-    except (RuntimeError, EOFError, OSError, SafetensorError) as error:
+    except (RuntimeError, EOFError, OSError, SafetensorError, *_OF_DAMAGED_PICKLES) as error:
         reason = _reason(error)
         raise InputError(
             f"{path} is not a readable checkpoint ({reason}); it may be cut short: copy or "

@@ -53,9 +53,14 @@ class BackboneEMA(nn.Module):
 
 @HOOKS.register_module()
 class EMAUpdateHook(Hook):
-    """Moves the model's ``ema`` after every optimiser step, where it has one."""
+    """Moves the model's ``ema`` after every optimiser step, where it has one.
+
+    An update that was left out (runtime/reliable/finite.py) moves nothing.
+    """
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         model = unwrap(runner.model)
-        if getattr(model, "ema", None) is not None and runner.optim_wrapper.should_update():
+        if getattr(model, "ema", None) is None or getattr(runner.optim_wrapper, "left_out", None):
+            return
+        if runner.optim_wrapper.should_update():
             model.ema.update(model.backbone, runner.epoch)

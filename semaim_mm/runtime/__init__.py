@@ -3,8 +3,20 @@
 from semaim_mm.runtime.batch import BatchPlan, plan_batch
 from semaim_mm.runtime.budget import BudgetHook
 from semaim_mm.runtime.hooks import ClassCountHook, SeedStepHook, SkippedImagesHook, ThroughputHook
-from semaim_mm.runtime.precision import BFloat16OptimWrapper
+from semaim_mm.runtime.precision import (
+    BFloat16OptimWrapper,
+    Float16OptimWrapper,
+    Float32OptimWrapper,
+)
 from semaim_mm.runtime.record import RecordHook
+from semaim_mm.runtime.reliable import (
+    FiniteStepHook,
+    ResumableEpochLoop,
+    ResumableIterLoop,
+    SafeCheckpointHook,
+    StatusHook,
+    StopSignalHook,
+)
 from semaim_mm.runtime.runner import TransferRunner
 
 __all__ = [
@@ -12,9 +24,17 @@ __all__ = [
     "BatchPlan",
     "BudgetHook",
     "ClassCountHook",
+    "FiniteStepHook",
+    "Float16OptimWrapper",
+    "Float32OptimWrapper",
     "RecordHook",
+    "ResumableEpochLoop",
+    "ResumableIterLoop",
+    "SafeCheckpointHook",
     "SeedStepHook",
     "SkippedImagesHook",
+    "StatusHook",
+    "StopSignalHook",
     "ThroughputHook",
     "TransferRunner",
     "plan_batch",

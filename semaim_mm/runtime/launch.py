@@ -12,9 +12,11 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from semaim_mm.errors import InputError
+from semaim_mm.runtime.reliable.newest import newest_checkpoint
+from semaim_mm.runtime.reliable.stop import Stopped
 
 
 def load_config(
@@ -58,7 +60,8 @@ def set_resume(cfg: Config, resume: str | None) -> None:
     if resume is None:
         return
     named = resume not in ("newest", "auto")
-    found = resume if named else find_latest_checkpoint(cfg.work_dir)
+    cfg.resume_newest = not named
+    found = resume if named else newest_checkpoint(cfg.work_dir)
     if found is None and resume == "newest":
         raise InputError(
             f"There is no checkpoint in {cfg.work_dir} to go on from; name one, or say "
@@ -93,9 +96,16 @@ def build_runner(cfg: Config) -> Runner:
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Print an InputError as its sentence and exit with 2; ``SEMAIM_DEBUG=1`` shows the trace."""
+    """Print an InputError as its sentence and exit with 2; ``SEMAIM_DEBUG=1`` shows the trace.
+
+    A training that a signal stopped exits with stop.EXIT_CODE, its checkpoint saved.
+    """
+    code = 0
     try:
         yield
+    except Stopped as stopped:
+        print(stopped.sentence, file=sys.stderr)
+        code = stopped.code
     except InputError as error:
         if os.environ.get("SEMAIM_DEBUG") == "1":
             raise
@@ -108,6 +118,8 @@ def user_errors() -> Iterator[None]:
         # a process that leaves while its peers still talk to it aborts them
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
+    if code:
+        sys.exit(code)
 
 
 def sentence(error: InputError) -> Any:

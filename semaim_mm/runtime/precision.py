@@ -5,17 +5,28 @@ from contextlib import contextmanager
 
 import torch
 from mmengine.device import get_device
-from mmengine.optim import OptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 
 from semaim_mm.errors import InputError
+from semaim_mm.runtime.reliable.finite import FiniteGuard
 
 CHOICES = ("auto", "auto-fp16", "fp32", "bf16", "fp16")
 
 
 @OPTIM_WRAPPERS.register_module()
-class BFloat16OptimWrapper(OptimWrapper):
+class Float32OptimWrapper(FiniteGuard, OptimWrapper):
+    """mmengine's wrapper, which leaves out updates that are not finite."""
+
+
+@OPTIM_WRAPPERS.register_module()
+class Float16OptimWrapper(FiniteGuard, AmpOptimWrapper):
+    """mmengine's autocast and loss scaler, which leaves out updates whose loss is not finite."""
+
+
+@OPTIM_WRAPPERS.register_module()
+class BFloat16OptimWrapper(FiniteGuard, OptimWrapper):
     """Autocast to bfloat16 on any device, without the loss scaler that only fp16 needs."""
 
     @contextmanager
@@ -47,7 +58,7 @@ def resolve_precision(choice: str, device: str) -> str:
 def wrapper_options(precision: str) -> dict:
     """'fp32', 'bf16' or 'fp16' -> the optimiser wrapper's type and its options."""
     return {
-        "fp32": dict(type="OptimWrapper"),
+        "fp32": dict(type="Float32OptimWrapper"),
         "bf16": dict(type="BFloat16OptimWrapper"),
-        "fp16": dict(type="AmpOptimWrapper", dtype="float16", loss_scale="dynamic"),
+        "fp16": dict(type="Float16OptimWrapper", dtype="float16", loss_scale="dynamic"),
     }[precision]

@@ -26,11 +26,14 @@ from semaim_mm.runtime.batch import BatchPlan, plan_batch
 from semaim_mm.runtime.hooks import has_batch_norm, unwrap
 from semaim_mm.runtime.precision import resolve_precision, wrapper_options
 from semaim_mm.runtime.protocol import state_backbone
+from semaim_mm.runtime.reliable.loops import resumable
+from semaim_mm.runtime.reliable.newest import newest_checkpoint
+from semaim_mm.runtime.reliable.runner import ReliableRunner
 from semaim_mm.runtime.spread import spread_keys
 
 
 @RUNNERS.register_module()
-class TransferRunner(Runner):
+class TransferRunner(ReliableRunner):
     """Runner of every config here.
 
     Config keys beyond mmengine's:
@@ -60,6 +63,10 @@ class TransferRunner(Runner):
                     "precision='bf16' does not go with a RoI head, for mmcv's RoIAlign has no bf16 "
                     "kernel; choose 'auto-fp16', 'fp16' or 'fp32'."
                 )
+        if cfg.get("resume") and not cfg.get("load_from"):
+            # not left to mmengine, which opens whatever last_checkpoint names
+            cfg["load_from"] = newest_checkpoint(cfg["work_dir"])
+            cfg["resume"] = cfg["load_from"] is not None
         if cfg.get("resume") and cfg.get("load_from"):
             init = (cfg["model"].get("backbone") or {}).get("init_cfg")
             if init:
@@ -109,9 +116,11 @@ class TransferRunner(Runner):
                     f"{self.batch_plan.accumulation} steps: their statistics are of fewer images "
                     "than the recipe's. Use more devices or a larger train_dataloader.batch_size."
                 )
+            if self.batch_plan.accumulation > 1:
+                self._stretch_hooks(self.batch_plan.accumulation)
             if self.batch_plan.accumulation > 1 and iterations:
                 self._stretch_iterations(loop, self.batch_plan.accumulation)
-        return super().build_train_loop(loop)
+        return super().build_train_loop(resumable(loop))
 
     def _stretch_iterations(self, loop: dict, accumulation: int) -> None:
         """Count updates, not accumulated steps: mmengine's loop and schedulers count steps."""
@@ -126,6 +135,9 @@ class TransferRunner(Runner):
                         scheduler[key] = [number * accumulation for number in value]
                     elif value is not None:
                         scheduler[key] = value * accumulation
+
+    def _stretch_hooks(self, accumulation: int) -> None:
+        """Count updates in checkpoint intervals too, also within the epochs of an epoch loop."""
         for hook in self.hooks:
             if isinstance(hook, CheckpointHook) and not hook.by_epoch:
                 hook.interval *= accumulation
@@ -213,6 +225,7 @@ class TransferRunner(Runner):
         checkpoint = _load_checkpoint_to_model(
             model, checkpoint, strict, revise_keys=revise_keys or [(r"^module\.", "")]
         )
+        self.keep_random_states(checkpoint)
         self._has_loaded = True
         self.logger.info(f"Loaded {len(state)} weights from {filename}")
         return checkpoint

@@ -219,7 +219,10 @@ def output_of(stage: Stage) -> Path:
         return stage.folder / "result.json"
     pointer = stage.folder / "last_checkpoint"
     if pointer.is_file():
-        return Path(pointer.read_text().strip())
+        # the name alone: what lies outside the stage's folder is not its output
+        named = stage.folder / Path(pointer.read_text(errors="replace").strip()).name
+        if named.is_file():
+            return named
     loop = load_config(stage.config, stage.options).train_cfg
     last = loop.get("max_iters") or loop["max_epochs"]
     return stage.folder / f"{'iter' if 'max_iters' in loop else 'epoch'}_{last}.pth"

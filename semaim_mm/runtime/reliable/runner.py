@@ -1,0 +1,126 @@
+"""The part of this suite's runner that keeps a run whole: lock, save, find, resume."""
+
+import os
+import time
+from typing import Any
+
+import mmengine
+import torch
+from mmengine.dist import is_main_process
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import weights_to_cpu
+from mmengine.utils import apply_to
+from torch import nn
+
+from semaim_mm.runtime.hooks import unwrap
+from semaim_mm.runtime.reliable.finite import refuse_non_finite
+from semaim_mm.runtime.reliable.lock import Lock, alone_in
+from semaim_mm.runtime.reliable.newest import newest_checkpoint
+from semaim_mm.runtime.reliable.random_states import random_states
+from semaim_mm.runtime.reliable.ranks import stop_together
+from semaim_mm.runtime.reliable.save import save_atomically
+from semaim_mm.runtime.reliable.stop import StopSignalHook
+
+
+class ReliableRunner(Runner):
+    """mmengine's Runner with a lock on its work dir and checkpoints that are whole or not there.
+
+    ``loaded_random_states`` are those of the checkpoint that it resumed from; the loop takes them.
+    """
+
+    loaded_random_states: list[dict[str, Any]] | None = None
+    lock: Lock | None = None
+
+    def train(self) -> nn.Module:
+        with alone_in(self.work_dir) as self.lock:
+            try:
+                return super().train()
+            finally:
+                for hook in self.hooks:
+                    if isinstance(hook, StopSignalHook):
+                        hook.restore()
+
+    def load_or_resume(self) -> None:
+        """As mmengine's; the newest checkpoint is looked for again, now that the dir is held.
+
+        A run that was still saving itself when this one was built has ended by now.
+        """
+        if self.cfg.get("resume_newest") and self.lock is not None and not self._has_loaded:
+            self._load_from = newest_checkpoint(self.work_dir)
+            self._resume = self._load_from is not None
+        super().load_or_resume()
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        super().resume(filename, *args, **kwargs)
+        self.loaded_random_states = self._random_states_in_file
+
+    _random_states_in_file: list[dict[str, Any]] | None = None
+
+    def keep_random_states(self, checkpoint: dict) -> None:
+        """Remember the random states of a checkpoint that is being loaded."""
+        states = checkpoint.get("random_states")
+        self._random_states_in_file = states if isinstance(states, list) else None
+
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: dict | None = None,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict | None = None,
+        by_epoch: bool = True,
+        backend_args: dict | None = None,
+    ) -> None:
+        """Write what mmengine's runner writes, and the ranks' random states, atomically.
+
+        All ranks call it. Raises InputError on all of them where the first could not write, or
+        where a weight is not finite.
+        """
+        states = random_states()
+        path = os.path.join(out_dir, filename)
+        with stop_together():
+            if is_main_process():
+                meta = self._meta(dict(meta or {}), by_epoch)
+                checkpoint = self._content(meta, save_optimizer, save_param_scheduler)
+                checkpoint["random_states"] = states
+                self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
+                refuse_non_finite(unwrap(self.model), checkpoint.get("optimizer"), path)
+                save_atomically(checkpoint, path)
+
+    def _meta(self, meta: dict, by_epoch: bool) -> dict:
+        # saved by hooks that run before the loop counts the epoch or the iteration
+        meta.setdefault("epoch", self.epoch + by_epoch)
+        meta.setdefault("iter", self.iter + (not by_epoch))
+        meta.update(
+            cfg=self.cfg.pretty_text,
+            seed=self.seed,
+            experiment_name=self.experiment_name,
+            time=time.strftime("%Y%m%d_%H%M%S", time.localtime()),
+            saved_at=time.time(),
+            mmengine_version=mmengine.__version__,
+        )
+        if hasattr(self.train_dataloader.dataset, "metainfo"):
+            meta["dataset_meta"] = self.train_dataloader.dataset.metainfo
+        return meta
+
+    def _content(self, meta: dict, save_optimizer: bool, save_param_scheduler: bool) -> dict:
+        content = dict(
+            meta=meta,
+            state_dict=weights_to_cpu(unwrap(self.model).state_dict()),
+            message_hub=_to_cpu(self.message_hub.state_dict()),
+        )
+        if save_optimizer:
+            content["optimizer"] = _to_cpu(self.optim_wrapper.state_dict())
+        if save_param_scheduler and self.param_schedulers is not None:
+            schedulers = self.param_schedulers
+            content["param_schedulers"] = (
+                {k: [one.state_dict() for one in v] for k, v in schedulers.items()}
+                if isinstance(schedulers, dict)
+                else [one.state_dict() for one in schedulers]
+            )
+        return content
+
+
+def _to_cpu(content: Any) -> Any:
+    return apply_to(content, lambda value: isinstance(value, torch.Tensor), lambda v: v.cpu())
