@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from semaim_mm.errors import InputError
+from semaim_mm.interop.torchscript_file import read_torchscript, torchscript_folder
 
 CONTAINERS = ("state_dict", "model", "module", "teacher", "student")
 
@@ -56,6 +57,8 @@ def _allowed_globals() -> list:
 def read_file(path: str | Path, map_location: str = "cpu") -> dict:
     """A ``.pth``/``.pt``/``.safetensors`` file -> what it holds, without running any of it.
 
+    Of a TorchScript archive that is its state dict, on the CPU.
+
     Raises InputError where the file is absent, cut short, or wants to execute code.
     """
     path = Path(path)
@@ -66,6 +69,9 @@ def read_file(path: str | Path, map_location: str = "cpu") -> dict:
             is_torch = file.read(2) in (b"PK", b"\x80\x02")
         if not is_torch:
             return load_file(path, device=map_location)
+        folder = torchscript_folder(path)
+        if folder is not None:
+            return read_torchscript(path, folder)
         with torch.serialization.safe_globals(_allowed_globals()):
             content = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
