@@ -110,7 +110,7 @@ class OurStep(UpdateStep):
 
     def compare(self) -> None:
         with self._context():
-            values = self.model.target_generator(self.imgs).values
+            values = self.model.target(self.imgs).values
             index = self.sequence[..., None].expand_as(values)
             self.loss = self.model.head.loss(self.prediction, values.gather(1, index)).mean()
 

@@ -41,7 +41,7 @@ class HeldoutLossLoop(BaseLoop):
         total = seen = 0
         for imgs in images(model, self.dataloader):
             keys = torch.arange(seen, seen + len(imgs), device=imgs.device)[:, None]
-            target = model.target_generator(imgs)
+            target = model.target(imgs)
             ranks = model.generation_ranks(imgs, target, Draws(keys))
             total += model.loss_in_order(imgs, ranks, target)[0].mean(dim=1).sum().item()
             seen += len(imgs)
@@ -55,7 +55,7 @@ class HeldoutLossLoop(BaseLoop):
         mean = mean_target(model, self.mean_dataloader)
         total = seen = 0
         for imgs in images(model, self.dataloader):
-            target = model.target_generator(imgs).values
+            target = model.target(imgs).values
             total += model.head.loss(mean.expand_as(target), target).mean(dim=1).sum().item()
             seen += len(imgs)
         return total / seen
@@ -71,6 +71,6 @@ def mean_target(model, loader: DataLoader) -> Tensor:
     """-> (1, L, P): the mean target of every position over a loader's images."""
     total, seen = 0, 0
     for imgs in images(model, loader):
-        values = model.target_generator(imgs).values
+        values = model.target(imgs).values
         total, seen = total + values.sum(dim=0, keepdim=True), seen + len(values)
     return total / seen

@@ -23,7 +23,7 @@ from semaim_mm.pretrain import ORDERS, GivenTokens, PixelTarget, SemAIM, build_o
 from semaim_mm.pretrain.draws import Draws
 from semaim_mm.pretrain.order import Order, SimilarityBased
 from semaim_mm.pretrain.similarity import token_similarity
-from semaim_mm.pretrain.target import Target, patchify, unpatchify
+from semaim_mm.pretrain.targets import Target, patchify, unpatchify
 from semaim_mm.runtime.launch import load_config
 
 
@@ -176,7 +176,7 @@ def examine(
     imgs = imgs[0] if isinstance(imgs, list) else imgs
     grid = model.backbone.patch_resolution
     generator = model.target_generator
-    target = None if isinstance(generator, GivenTokens) else generator(imgs)
+    target = None if isinstance(generator, GivenTokens) else model.target(imgs)
     similarity, source = _similarity(model, imgs, target)
     ranks, centers = {}, {}
     for name, order in all_orders(model.order, model.order.similarity or "cls").items():
