@@ -21,7 +21,8 @@ class HeldoutLossLoop(BaseLoop):
     Args:
         dataloader: held-out images; their order ties are drawn from their index alone.
         evaluator: not used, mmengine asks for one.
-        mean_dataloader: training images from which the per-position mean target is taken, once.
+        mean_dataloader: training images from which the per-position mean target is taken: once,
+            or every time where the target is the model's own tokens, which move.
     """
 
     def __init__(self, runner: Runner, dataloader: dict, evaluator, mean_dataloader: dict):
@@ -36,7 +37,7 @@ class HeldoutLossLoop(BaseLoop):
         model = unwrap(self.runner.model)
         training = model.training
         model.eval()
-        if self._baseline is None:
+        if self._baseline is None or getattr(model.target_generator, "reads", None):
             self._baseline = self._mean_predictor_loss(model)
         total = seen = 0
         for imgs in images(model, self.dataloader):
