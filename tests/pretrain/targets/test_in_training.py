@@ -74,7 +74,7 @@ def test_the_copys_tokens_are_the_target_and_give_the_map(tiny_model, imgs):
 
 
 def test_the_online_models_own_tokens_are_the_target(tiny_model, imgs):
-    model = tiny_model(**ONLINE, **FEATURES).train()
+    model = tiny_model(**ONLINE, **FEATURES, backbone=dict(drop_path_rate=0.5)).train()
     found = model.target(imgs)
     assert torch.equal(found.tokens, model.encode(imgs))
     assert model.backbone.training, "the mode was not put back"
