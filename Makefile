@@ -1,7 +1,7 @@
 # Two commands for a newcomer: make demo, make test. Each sets up .venv by itself.
 PY := .venv/bin/python
 
-.PHONY: help setup demo test test-slow lint format lock clean
+.PHONY: help setup demo test test-slow docs bench lint format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -9,7 +9,7 @@ help: ## this list
 setup: ## .venv with the tested set of packages; seconds when nothing changed
 	@tools/setup.sh
 
-demo: setup ## the main job on shipped real images, without network or GPU
+demo: setup ## pretraining to leaderboard on shipped real images, without network or GPU
 	$(PY) tools/demo.py
 
 test: setup ## the test suite, under 10 minutes on 2 cores
@@ -18,6 +18,12 @@ test: setup ## the test suite, under 10 minutes on 2 cores
 # pytest exits 5 where no test carries the mark: nothing to run is no failure
 test-slow: setup ## what takes longer: fault injection, browser, documentation commands, soak
 	$(PY) -m pytest -q tests -m slow || { [ $$? -eq 5 ] && echo "No test is marked slow."; }
+
+docs: setup ## the documentation site, to site/
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+
+bench: setup ## speed and memory beside baselines, at sizes that the device at hand allows
+	for what in dense pretrain knn loader; do $(PY) tools/benchmark.py $$what --out work_dirs/bench || exit; done
 
 lint: setup ## ruff: rules and format
 	$(PY) -m ruff check .

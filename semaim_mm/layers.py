@@ -73,8 +73,9 @@ class ContentAttention(MultiheadAttention):
         self, q: Tensor, k: Tensor, v: Tensor, area: tuple[int, int] | None, bias: Tensor | None
     ) -> Tensor:
         """The same on a map, or a window of one, of ``area`` (rows, columns), with position."""
+        bias = self._bias(q, area, bias)
         if self.rel_pos_h is None:
-            return self.attend(q, k, v, False, self._bias(q, area, bias))
+            return self.attend(q, k, v, False, bias)
         self._check_raster(area)
         q, k = fold_bias(q, k, self.rel_pos_h, self.rel_pos_w, area)
         return self.attend(q, k, v, False, bias, scale=1.0)

@@ -30,15 +30,15 @@ SCENARIOS = {
         lambda: coverage.segmenter(150, 8),
         "mIoU",
         2000,
-        2000,
+        1000,
         1000,
     ),
-    "box AP, 3 classes, 300 images": (lambda: coverage.detector(3, 3.0), "mAP", 300, 2000, 1000),
+    "box AP, 3 classes, 300 images": (lambda: coverage.detector(3, 3.0), "mAP", 300, 1500, 1000),
     "box AP, 30 classes, 1,000 images": (
         lambda: coverage.detector(30, 6.0),
         "mAP",
         1000,
-        1000,
+        600,
         1000,
     ),
 }

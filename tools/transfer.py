@@ -13,6 +13,7 @@ from semaim_mm.runtime.launch import user_errors
 from semaim_mm.suite.run import run_suite
 from semaim_mm.suite.spec import read_spec, spec_of_checkpoint
 from semaim_mm.suite.stages import plan, with_their_inputs
+from semaim_mm.suite.summary import write_summary
 from semaim_mm.suite.view import commands, plan_table, results_table
 
 
@@ -20,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("spec")
     parser.add_argument("--tasks", help="for a checkpoint: knn,linear,finetune,coco,ade20k")
-    parser.add_argument("--only", help="stages whose name begins so, e.g. semantic/seed0")
+    parser.add_argument("--only", help="the stages at or below a name, e.g. semantic/seed0")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument("--jobs", choices=["local", "slurm", "print"], default="local")
     parser.add_argument("--workers", type=int, default=1, help="local stages at a time")
@@ -33,6 +34,7 @@ def main() -> None:
         spec = read_spec(args.spec)
     stages = with_their_inputs(plan(spec), args.only)
     if args.jobs == "print":
+        write_summary(spec, plan(spec))
         print(*commands(stages), sep="\n")
         return
     console.print(plan_table(stages))
@@ -40,7 +42,8 @@ def main() -> None:
         return
     outcomes = run_suite(spec, stages, args.jobs, args.workers, console)
     console.print(results_table(spec, outcomes))
-    console.print(f"The leaderboard: python tools/leaderboard.py {spec.folder}", soft_wrap=True)
+    written = f"python tools/leaderboard.py {spec.folder} --out {spec.folder / 'leaderboard'}"
+    console.print(f"The leaderboard: {written}", soft_wrap=True)
     if any(outcome.status in ("failed", "waits") for outcome in outcomes):
         sys.exit(1)
 

@@ -67,7 +67,9 @@ class MatrixBiasAttention(MapAttention):
     def attend(self, q, k, v, area, bias):
         if self.attn.rel_pos_h is None:
             return self.attn.attend_map(q, k, v, area, bias)
-        return self.attn.attend(q, k, v, False, decomposed_bias(q, self.attn, area))
+        whole = decomposed_bias(q, self.attn, area)
+        other = self.attn._bias(q, area, bias)
+        return self.attn.attend(q, k, v, False, whole if other is None else whole + other)
 
 
 def decomposed_bias(q: Tensor, attn: ContentAttention, area: tuple[int, int]) -> Tensor:

@@ -13,7 +13,7 @@ from semaim_mm.errors import InputError
 from semaim_mm.interop.backbone_file import BackboneFile, read_backbone, traits
 from semaim_mm.interop.carry_fill import carry_fill
 from semaim_mm.interop.conventions import FACTS
-from semaim_mm.interop.init_cfg import KINDS
+from semaim_mm.interop.init_cfg import KINDS, UNTRAINED
 
 # what SemAIMViT does where a config says nothing
 _DEFAULTS = dict(
@@ -43,7 +43,7 @@ def carry_into(cfg: MutableMapping[str, Any]) -> list[str]:
     init = backbone.get("init_cfg") or {}
     if not isinstance(init, MutableMapping) or init.get("type") not in KINDS:
         return []
-    if init.get("checkpoint") is None:
+    if init.get("checkpoint") in (None, UNTRAINED):
         return []
     told = {name: init[name] for name in ("prefix", "grid", *FACTS) if init.get(name) is not None}
     file = read_backbone(init["checkpoint"], **told)

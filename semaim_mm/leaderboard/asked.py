@@ -79,6 +79,12 @@ class Asked:
         return {s["stage"]: s["task"] for s in self.stages if s["kind"] == "test"}
 
     @property
+    def outdated(self) -> dict[str, str]:
+        """Folder of a test's result -> the state of its stage, where that is not complete now."""
+        tests = (s for s in self.stages if s["kind"] == "test" and s["status"] != "complete")
+        return {s["stage"]: s["status"] for s in tests}
+
+    @property
     def settings_of(self) -> dict[str, Mapping[str, Any]]:
         """Folder of a trial's result, relative to the suite's -> the settings that it tried."""
         return {s["stage"]: s["settings"] for s in self.stages if s.get("settings")}
@@ -113,7 +119,8 @@ def read_asked(results: str | Path) -> Asked | None:
         tasks=tuple(found["tasks"]),
         comparisons=tuple((first, second) for first, second in found["comparisons"]),
         notes=found.get("notes") or {},
-        truth=found.get("truth") or None,
+        # paths are relative to the suite's folder
+        truth={k: str(path.parent / v) for k, v in (found.get("truth") or {}).items()} or None,
         absent=tuple(absent_of(found["stages"])),
         stages=tuple(found["stages"]),
     )
@@ -168,7 +175,12 @@ def asked_board(
     if asked is None:
         return leaderboard(results, resamples=resamples, overlaps=overlaps)
     board = leaderboard(
-        results, asked.comparisons, truth=asked.truth, resamples=resamples, overlaps=overlaps
+        results,
+        asked.comparisons,
+        truth=asked.truth,
+        resamples=resamples,
+        overlaps=overlaps,
+        outdated=asked.outdated,
     )
     names = names_of_tasks(board, asked)
     return replace(

@@ -47,7 +47,14 @@ class Trusted(NamedTuple):
         return (
             self.content["task"],
             self.content["fingerprint"],
-            data["manifest_sha256"] or f"no manifest: {data['name']}",
+            " ".join(
+                [
+                    data["manifest_sha256"] or f"no manifest: {data['name']}",
+                    str(data.get("folder") or ""),
+                    f"{self.content['n_dataset']} images",
+                    str(data.get("annotations_sha256") or "")[:16],
+                ]
+            ).strip(),
         )
 
 
@@ -65,12 +72,12 @@ class Collected(NamedTuple):
     excluded: list[Excluded]
 
 
-def collect(results: str | Path) -> Collected:
+def collect(results: str | Path, outdated: Mapping[str, str] | None = None) -> Collected:
     """Every result.json below a folder -> those that count and those that don't, by path.
 
     Excluded are files that ``read_result`` refuses (unknown schema, missing field, NaN, edited),
-    runs that are not complete, folders that a suite moved aside, copies, and repeats of an
-    evaluation, of which the first run counts.
+    runs that are not complete, folders that a suite moved aside or says are ``outdated``, copies,
+    and repeats of an evaluation, of which the first run counts.
 
     Raises:
         InputError: there is no such folder.
@@ -87,6 +94,11 @@ def collect(results: str | Path) -> Collected:
             excluded.append(
                 Excluded(path, f"{path} was moved aside ({aside[0]}): it is out of date.")
             )
+            continue
+        state = (outdated or {}).get(path.parent.relative_to(results).as_posix())
+        if state is not None:
+            reason = f"{path} is of an earlier run: its stage stands as '{state}' now."
+            excluded.append(Excluded(path, reason))
             continue
         try:
             read.append(trust(path))

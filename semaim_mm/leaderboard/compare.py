@@ -78,7 +78,7 @@ def compare(
     Raises:
         InputError: too many pairs, or one that names a method twice.
     """
-    _check(declared)
+    check_declared(declared)
     found: list[tuple[Difference, tuple[list[Trusted], list[Trusted]]]] = []
     for pair in declared:
         before = len(found)
@@ -133,7 +133,8 @@ def smallest_difference(sd: float, n: int, alpha: float = ALPHA, power: float = 
     return float(optimize.brentq(lacking, 0, high)) * sd / np.sqrt(n)
 
 
-def _check(declared: Sequence[Sequence[str]]) -> None:
+def check_declared(declared: Sequence[Sequence[str]]) -> None:
+    """Raise InputError for more than MOST comparisons, or one of a method with itself."""
     if len(declared) > MOST:
         raise InputError(
             f"{len(declared)} comparisons are declared; a specification declares at most {MOST}, "

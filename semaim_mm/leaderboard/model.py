@@ -38,7 +38,8 @@ class Row:
     """A method's measured results under one protocol on one data set.
 
     ``rank`` orders scores and claims no more. ``single``: one pretraining, so nothing is known of
-    the spread over seeds. ``doubt``: why the row is not ranked. ``epochs`` are of the pretraining.
+    the spread over seeds. ``doubt``: why the row is not ranked. ``epochs`` are of the pretraining,
+    ``pretrained_on`` is its data where that is recorded.
     """
 
     method: str
@@ -54,6 +55,7 @@ class Row:
     doubt: str | None = None
     rank: int | None = None
     kind: str = "measured"
+    pretrained_on: str | None = None
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,16 @@ HEADLINES = ("top1", "bbox_mAP", "segm_mAP", "mIoU")
 
 
 class RowKey(NamedTuple):
-    """What makes results a row: they differ by seed alone. ``epochs`` are of the pretraining."""
+    """What makes results a row: they differ by seed alone.
+
+    ``epochs`` are of the pretraining, ``pretrained_on`` names its data where that is recorded.
+    """
 
     method: str
     arch: str
     selection: str
     epochs: int | None
+    pretrained_on: str | None = None
 
 
 def groups_of(results: Sequence[Trusted]) -> dict[tuple, dict[RowKey, list[Trusted]]]:
@@ -28,6 +32,7 @@ def groups_of(results: Sequence[Trusted]) -> dict[tuple, dict[RowKey, list[Trust
             result.content["arch"],
             result.content["selection"],
             epochs_of(result.content),
+            pretrained_on(result.content),
         )
         groups.setdefault(result.group, {}).setdefault(key, []).append(result)
     return {group: dict(sorted(rows.items(), key=str)) for group, rows in sorted(groups.items())}
@@ -82,7 +87,16 @@ def check_same_images(results: Sequence[Trusted]) -> None:
 
 
 def seed_clash(results: Sequence[Trusted]) -> str | None:
-    """A sentence where different weights claim one seed: nobody knows which of them count."""
+    """A sentence where seeds were made by several configs, or different weights claim one seed."""
+    recipes = {
+        mapping(mapping(pretrained_record(result.content)).get("origin")).get("made_by")
+        for result in results
+    } - {None}
+    if len(recipes) > 1:
+        return (
+            f"its seeds were pretrained by {len(recipes)} different configs, so the row is not "
+            "ranked; give one of them another method name, or pretrain again."
+        )
     claims: dict[tuple[str, Any], set[str | None]] = {}
     for result in results:
         seeds, checkpoint = result.seeds, result.content["checkpoint"] or {}
@@ -105,3 +119,13 @@ def epochs_of(content: Mapping[str, Any]) -> int | None:
     origin = mapping(mapping(pretrained_record(content)).get("origin"))
     epochs = mapping(origin.get("budget")).get("epochs", origin.get("epoch"))
     return epochs if isinstance(epochs, int) else None
+
+
+def pretrained_on(content: Mapping[str, Any]) -> str | None:
+    """A result -> the name of its pretraining data and the manifest's first digits."""
+    origin = mapping(mapping(pretrained_record(content)).get("origin"))
+    data = mapping(origin.get("data"))
+    if not isinstance(data.get("name"), str):
+        return None
+    manifest = data.get("manifest_sha256")
+    return f"{data['name']} {str(manifest or 'no manifest')[:8]}"

@@ -35,6 +35,7 @@ BOTH_SPREADS = (
     "one finetuning a pretraining: its spread over pretraining seeds has that of finetuning in it"
 )
 PERCENT = (0.0, 100.0)
+NO_MANIFEST = "no manifest: nobody knows that other rows are of the same images"
 DIRTY = "measured with uncommitted changes in the source"
 
 
@@ -45,6 +46,7 @@ def leaderboard(
     truth: Mapping[str, str | Path] | None = None,
     resamples: int = RESAMPLES,
     overlaps: Sequence[Overlap] | None = None,
+    outdated: Mapping[str, str] | None = None,
 ) -> Leaderboard:
     """A folder of results -> its leaderboard.
 
@@ -55,12 +57,14 @@ def leaderboard(
         resamples: of the images, for the intervals over them; 0 leaves these out.
         overlaps: test images that pretraining data holds too, by ``read_overlaps``: rows are told
             of theirs, or that nobody looked. None says nothing.
+        outdated: folders, relative to the root, whose results are of an earlier run, and how their
+            stage stands now.
 
     Raises:
         InputError: no such folder, a comparison that can't be made.
     """
     root = Path(results)
-    found = collect(root)
+    found = collect(root, outdated)
     counted = [result for result in found.trusted if not is_trial(result)]
     outcomes = Outcomes(truth) if resamples else None
     differences = compare(counted, declared, outcomes, resamples)
@@ -118,6 +122,14 @@ def _group(
     built = [_row(root, key, found, outcomes, resamples, overlaps) for key, found in rows.items()]
     units = {name: cell.unit for row in built for name, cell in row.cells.items()}
     names = [headline, *sorted(set(units) - {headline})]
+    sets = {row.pretrained_on for row in built} - {None}
+    if len(sets) > 1:
+        built = [
+            replace(row, notes=(*row.notes, f"pretrained on {row.pretrained_on}"))
+            if row.pretrained_on
+            else row
+            for row in built
+        ]
     return Group(
         task=first["task"],
         fingerprint=first["fingerprint"],
@@ -168,6 +180,8 @@ def _row(
         notes.append(BOTH_SPREADS)
     if any(result.content["git"]["dirty"] for result in results):
         notes.append(DIRTY)
+    if results[0].content["data"]["manifest_sha256"] is None:
+        notes.append(NO_MANIFEST)
     if overlaps is not None:
         notes += sorted({judge(result.content, overlaps).note or "" for result in results} - {""})
     return Row(

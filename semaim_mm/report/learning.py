@@ -28,9 +28,7 @@ def pretrain(config: str, work_dir: Path, seed: int) -> Path:
 
 def finetune(checkpoint: Path | None, work_dir: Path, seed: int, method: str) -> float:
     """Finetune from a checkpoint, or from scratch where it is None -> top-1 in percent."""
-    start = {"model.backbone.init_cfg": None}
-    if checkpoint is not None:
-        start = {"model.backbone.init_cfg.checkpoint": str(checkpoint)}
+    start = {"model.backbone.init_cfg.checkpoint": str(checkpoint or "random")}
     options = {"randomness.seed": seed, "default_hooks.logger.interval": 30, **start}
     cfg = load_config(FINETUNE, options, str(work_dir))
     build_runner(cfg).train()

@@ -18,6 +18,7 @@ import jsonschema
 import numpy as np
 
 from semaim_mm.errors import InputError
+from semaim_mm.interop.checkpoint_file import sha256_of
 
 SCHEMA_VERSION = "1.0"
 FILE_NAME, OUTCOMES_NAME = "result.json", "outcomes.npz"
@@ -50,7 +51,9 @@ def write_result(folder: str | Path, result: dict, outcomes: dict[str, np.ndarra
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    result = json.loads(canonical(result)) | dict(schema_version=SCHEMA_VERSION, outcomes=None)
+    result = json.loads(canonical(result)) | dict(
+        schema_version=SCHEMA_VERSION, outcomes=None, outcomes_sha256=None
+    )
     result["fingerprint"] = fingerprint(result["protocol"])
     if outcomes is not None:
         for name, array in outcomes.items():
@@ -62,6 +65,7 @@ def write_result(folder: str | Path, result: dict, outcomes: dict[str, np.ndarra
         with replacing(folder / OUTCOMES_NAME) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **outcomes)
         result["outcomes"] = OUTCOMES_NAME
+        result["outcomes_sha256"] = sha256_of(folder / OUTCOMES_NAME)
     result["digest"] = sha256_text(canonical(result))
     check_result(result, folder / FILE_NAME)
     with replacing(folder / FILE_NAME) as temporary:

@@ -35,12 +35,14 @@ def evaluate(
 
     Args:
         checkpoint: a path, 'random' for the untrained model, None where the config takes none.
-        work_dir: default work_dirs/<folder>/<config>/<method>/<checkpoint's name>.
+        work_dir: default work_dirs/<folder>/<config>/<method>/<checkpoint's name>, and the name of
+            another ``test_set``.
         method: the row's name in tables; default: the folder that the checkpoint lies in.
     """
     method = method or _method_name(config, checkpoint)
     if work_dir is None:
         named = [] if checkpoint in (None, "random") else [Path(checkpoint).stem]
+        named += [options["test_set"]] if (options or {}).get("test_set") else []
         work_dir = str(default_work_dir(config).joinpath(method, *named))
     cfg = load_config(config, options, work_dir, launcher)
     if cfg.get("test_cfg") is None:
@@ -142,7 +144,9 @@ def _trained_by(cfg: Config, record: dict | None) -> dict | None:
     if recorded is None:
         print_log("The checkpoint does not record its training; the config's is taken for it.")
         return leaf
-    differing = [key for key in recorded if recorded[key] != plain(leaf).get(key)]
+    leaf = plain(leaf)
+    leaf["data"]["manifest"] = (recorded.get("data") or {}).get("manifest")
+    differing = [key for key in recorded if recorded[key] != leaf.get(key)]
     if differing:
         print_log(
             f"The checkpoint was trained with another {', '.join(differing)} than this config "

@@ -50,7 +50,7 @@ def set_checkpoint(cfg: Config, checkpoint: str | None) -> None:
     elif checkpoint != "random":
         cfg.merge_from_dict({key: checkpoint})
     elif (cfg.model.get("backbone") or {}).get("init_cfg"):
-        cfg.model.backbone.init_cfg = None
+        cfg.model.backbone.init_cfg.checkpoint = checkpoint
 
 
 def set_resume(cfg: Config, resume: str | None) -> None:

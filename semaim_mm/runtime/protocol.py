@@ -1,10 +1,14 @@
 """What decides a score but for the weights: the part of a run that its fingerprint is made of."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
+from semaim_mm.data.held_out import innermost
+from semaim_mm.data.prepare.manifest import data_record
+from semaim_mm.interop.checkpoint_file import sha256_of
 from semaim_mm.runtime.tuned import mask_swept, read_choice
 
 # what comes with the weights: part of the method, not of the protocol that judges it
@@ -28,6 +32,13 @@ BACKBONE_OF_METHOD = (
 )
 # of those, what a dense recipe states for itself before a checkpoint's traits are carried in
 STATED = ("img_size", "frozen_pos_embed", "rel_pos_bias", "layer_scale_init_value")
+# hooks of ours that count and record, and change no weight
+WATCHING = ("SeedStepHook", "ClassCountHook", "SkippedImagesHook", "BudgetHook", "RecordHook")
+# what says which images a data set reads, and how; where it lies on a disk does not
+OF_DATA = (
+    *("split", "known_classes", "skip_files", "pipeline", "subset", "indices"),
+    *("filter_cfg", "ann_file", "data_prefix", "faults"),
+)
 TRAINING = ("total_batch", "base_lr", "optim_wrapper", "param_scheduler", "train_cfg", "precision")
 
 
@@ -67,11 +78,13 @@ def protocol_of(
         model=model,
         backbone=trained.get("backbone", _backbone(found)),
         test_data=_data(found["test_dataloader"]),
-        bank_data=None if bank is None else _data(bank),
+        bank_data=None if bank is None else _data(bank) | _manifest(bank),
         evaluator=evaluator,
         storage=(found.get("test_cfg") or {}).get("storage"),
         training=None if trained_by is None else _training(trained_by),
         train_data=trained.get("data"),
+        sampler=trained.get("sampler"),
+        hooks=trained.get("hooks"),
         trained_model=trained.get("model"),
         selection=None if trained_by is None else selection,
     )
@@ -89,6 +102,8 @@ def training_of(cfg: Config) -> dict[str, Any] | None:
     recipe = dict(
         **kept,
         data=_data(found["train_dataloader"]),
+        sampler=found["train_dataloader"].get("sampler"),
+        hooks=[h for h in found.get("custom_hooks") or () if h.get("type") not in WATCHING],
         recipe=found.get("recipe"),
         backbone=_backbone(found),
         model=found["model"].get("train_cfg"),
@@ -124,8 +139,17 @@ def _backbone(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _data(loader: Mapping[str, Any]) -> dict[str, Any]:
-    dataset = loader["dataset"]
-    dataset = dataset.get("dataset", dataset)
-    keys = ("pipeline", "subset", "indices", "filter_cfg", "ann_file", "data_prefix", "faults")
+    dataset, wrappers = loader["dataset"], []
+    while "dataset" in dataset:
+        wrappers.append({key: value for key, value in dataset.items() if key != "dataset"})
+        dataset = dataset["dataset"]
     part = {"part": dataset["part"]} if dataset.get("part") else {}
-    return {key: dataset.get(key) for key in keys} | part
+    listed = (dataset.get("subset") or {}).get("file")
+    if listed and Path(listed).is_file():
+        # two lists of one name are two sets, and one list under two names is one
+        dataset = dataset | {"subset": {"file_sha256": sha256_of(listed)}}
+    return {key: dataset.get(key) for key in OF_DATA} | {"wrappers": wrappers} | part
+
+
+def _manifest(loader: Mapping[str, Any]) -> dict[str, Any]:
+    return {"manifest": data_record(innermost(loader["dataset"]))["manifest_sha256"]}

@@ -1,7 +1,9 @@
 """What a checkpoint says of its own making: batch, precision, model, and what it started from."""
 
+import copy
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
@@ -10,6 +12,8 @@ from torch import nn
 from semaim_mm.data.held_out import innermost
 from semaim_mm.data.prepare.manifest import data_record
 from semaim_mm.interop.checkpoint_file import read_file, sha256_of
+from semaim_mm.interop.init_cfg import UNTRAINED
+from semaim_mm.report.provenance import config_hash
 from semaim_mm.runtime.hooks import has_batch_norm, unwrap
 from semaim_mm.runtime.protocol import training_of
 from semaim_mm.runtime.tuned import read_choice
@@ -22,6 +26,8 @@ ORIGIN = (
     "budget",
     "training",
     "data",
+    "made_by",
+    "resumes",
     "skipped_images",
 )
 
@@ -35,6 +41,16 @@ def plain(value):
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
+def made_by(cfg: Config) -> str:
+    """-> SHA-256 of a run's config but for its seed: runs that differ by luck alone share it."""
+    same = copy.deepcopy(cfg)
+    if same.get("randomness"):
+        same.randomness.pop("seed", None)
+    if same.get("resume"):
+        same.pop("load_from", None)
+    return config_hash(same)
+
+
 def checkpoint_record(path: str | Path) -> dict:
     """A checkpoint file -> its name, sha256, and what its meta says of its making."""
     meta = read_file(path).get("meta") or {}
@@ -46,6 +62,14 @@ def checkpoint_record(path: str | Path) -> dict:
         coverage=None,
         started_from=meta.get("started_from"),
     )
+
+
+def _recipe(cfg: Config, data: dict | None) -> dict | None:
+    """-> how a run trains, and on which set; its folder's place on the disk does not count."""
+    recipe = plain(training_of(cfg))
+    if recipe is not None and data is not None:
+        recipe["data"]["manifest"] = data["manifest_sha256"]
+    return recipe
 
 
 def _length(runner: Runner) -> dict[str, int | None]:
@@ -71,9 +95,10 @@ def _dropped(runner: Runner) -> dict[str, int]:
 
 @HOOKS.register_module()
 class RecordHook(Hook):
-    """Writes training, data, model and started_from into every checkpoint's meta."""
+    """Writes training, data, model, resumes and started_from into every checkpoint's meta."""
 
     def __init__(self):
+        self._resumes = 0
         self._data: dict | None = None
         self._started_from: dict | None = None
 
@@ -83,7 +108,7 @@ class RecordHook(Hook):
         init = (runner.cfg.model.get("backbone") or {}).get("init_cfg") or {}
         path = init.get("checkpoint") if isinstance(init, dict) else None
         coverage = getattr(getattr(unwrap(runner.model), "backbone", None), "coverage", None)
-        if path and self._started_from is None:
+        if path not in (None, UNTRAINED) and self._started_from is None:
             record = checkpoint_record(path)
             record["coverage"] = None if coverage is None else plain(coverage.record())
             self._started_from = record
@@ -100,10 +125,12 @@ class RecordHook(Hook):
             **_length(runner),
             dropped=_dropped(runner),
             save_best=(cfg.get("default_hooks") or {}).get("checkpoint", {}).get("save_best"),
-            recipe=plain(training_of(runner.cfg)),
+            recipe=_recipe(runner.cfg, self._data),
             tuned=read_choice(cfg.get("tuned")),
         )
         checkpoint["meta"]["data"] = self._data
+        checkpoint["meta"]["made_by"] = made_by(runner.cfg)
+        checkpoint["meta"]["resumes"] = self._resumes
         checkpoint["meta"]["model"] = plain(
             dict(
                 backbone=cfg["model"].get("backbone", {}),
@@ -113,4 +140,7 @@ class RecordHook(Hook):
         checkpoint["meta"]["started_from"] = self._started_from
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        self._started_from = checkpoint.get("meta", {}).get("started_from")
+        meta = checkpoint.get("meta", {})
+        self._started_from = meta.get("started_from")
+        if runner.cfg.get("resume"):
+            self._resumes = meta.get("resumes", 0) + 1

@@ -43,7 +43,7 @@ def spread_keys(cfg: Any) -> None:
         )
     if cfg.get("classes") is not None:
         cfg["num_classes"] = len(cfg["classes"])
-    for split, dataset in _datasets(cfg):
+    for split, dataset in datasets_of(cfg):
         _tell_dataset(cfg, split, dataset)
     _tell_evaluators(cfg)
     _check_widths(cfg["model"])
@@ -69,7 +69,7 @@ def heads_of(model: Any) -> Iterator[Any]:
         yield preprocessor
 
 
-def _datasets(cfg: Any) -> Iterator[tuple[str, Any]]:
+def datasets_of(cfg: Any) -> Iterator[tuple[str, Any]]:
     """-> (split, the innermost data set) of every loader."""
     loaders = [(split, cfg.get(f"{split}_dataloader")) for split in ("train", "val", "test")]
     loaders += [

@@ -92,11 +92,10 @@ class SuiteRun:
                 self._end(Outcome(stage, "waits"), f"left out, {lacking[0]} failed")
                 continue
             try:
-                settled = settle(stage, self.stages)
-            except InputError as error:
+                self._begin(settle(stage, self.stages))
+            except (InputError, OSError, RuntimeError) as error:
+                # one stage that can't start leaves the others running
                 self._end(Outcome(stage, "failed"), f"FAILED: {error}")
-            else:
-                self._begin(settled)
 
     def _begin(self, stage: Stage) -> None:
         """Start a stage unless its record says that it is finished."""
@@ -105,15 +104,19 @@ class SuiteRun:
         if is_finished(stage, key):
             self._end(Outcome(stage, "finished before"), "finished before")
             return
+        former = read_state(stage) or {}
+        number = former.get("job") if former.get("status") == "running" else None
+        if number is not None and former.get("key") != key:
+            self.jobs.cancel(number)
+            number = None
         aside = clear_if_stale(stage, key)
         if aside is not None:
             self.progress.aside(aside, head)
         command = command_of(stage, checkpoint, self.jobs.launcher)
         log = stage.folder / "log.txt"
-        former = read_state(stage) or {}
         record = dict(key=key, command=shell_line(command), log=str(log))
-        write_state(stage, status="running", **record)
-        number = former.get("job") if former.get("status") == "running" else None
+        taken_up = {} if number is None else dict(job=number)
+        write_state(stage, status="running", **record, **taken_up)
         job = self.jobs.start(stage, command, log, number)
         if job.number is not None:
             record["job"] = job.number

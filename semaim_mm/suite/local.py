@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from semaim_mm.errors import InputError
 from semaim_mm.suite.stages import Stage
 
 
@@ -43,6 +44,9 @@ class LocalJobs:
     def __init__(self, places: int = 1):
         self.places = places
         self._running: list[LocalJob] = []
+
+    def cancel(self, number: str) -> None:
+        """Nothing: a process of this machine ended with its runner."""
 
     def start(
         self, stage: Stage, command: Sequence[str], log: Path, number: str | None = None
@@ -84,5 +88,10 @@ def surroundings(place: int, places: int, gpus: int) -> Mapping[str, str]:
     if places > 1 and gpus:
         visible = found.get("CUDA_VISIBLE_DEVICES")
         names = visible.split(",") if visible else [str(n) for n in range(places * gpus)]
+        if len(names) < places * gpus:
+            raise InputError(
+                f"{places} stages at a time with {gpus} GPUs each need {places * gpus}, but "
+                f"CUDA_VISIBLE_DEVICES={visible} names {len(names)}; lower --workers."
+            )
         found["CUDA_VISIBLE_DEVICES"] = ",".join(names[place * gpus : (place + 1) * gpus])
     return found

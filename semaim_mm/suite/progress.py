@@ -10,9 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from semaim_mm.runtime.launch import load_config
 from semaim_mm.suite.execute import Outcome, Progress, Running
-from semaim_mm.suite.stages import Stage
 
 
 class LiveProgress(Progress, AbstractContextManager):
@@ -41,9 +39,8 @@ class LiveProgress(Progress, AbstractContextManager):
 
     def started(self, running: Running, head: str) -> None:
         super().started(running, head)
-        total = updates_of(running.stage)
         self._lines[running.stage.name] = self._bars.add_task(
-            running.stage.name, total=total, what="updates" if total else ""
+            running.stage.name, total=None, what="steps"
         )
 
     def ended(self, outcome: Outcome, head: str, told: str) -> None:
@@ -61,14 +58,6 @@ class LiveProgress(Progress, AbstractContextManager):
             done = steps_done(stage.folder)
             if done is not None:
                 self._bars.update(self._lines[stage.name], completed=done)
-
-
-def updates_of(stage: Stage) -> int | None:
-    """-> how many updates a training is planned to make; None where only the run knows."""
-    if stage.kind != "train":
-        return None
-    loop = load_config(stage.config, stage.options).get("train_cfg") or {}
-    return loop.get("max_iters")
 
 
 def steps_done(folder: Path) -> int | None:

@@ -43,13 +43,16 @@ class SlurmJob:
         self.job, self.number = job, str(job.job_id)
 
     def code(self) -> int | None:
-        """-> the largest exit code of its tasks, 1 where Slurm ended it, None while it runs."""
+        """-> the first exit code of its tasks that is not 0, 1 where Slurm ended it, else 0.
+
+        None while it runs.
+        """
         from submitit.core.utils import FailedJobError, UncompletedJobError
 
         if not self.job.done():
             return None
         try:
-            return max(self.job.results())
+            return next((code for code in self.job.results() if code != 0), 0)
         except (FailedJobError, UncompletedJobError):
             return 1
 
@@ -105,6 +108,11 @@ class SlurmJobs:
             return SlurmJob(job)
         tasks = max(1, stage.gpus)
         nodes = -(-tasks // GPUS_PER_NODE)
+        if tasks % nodes:
+            raise InputError(
+                f"gpus={tasks} are no whole number on each of {nodes} machines of {GPUS_PER_NODE}; "
+                "choose a multiple."
+            )
         self._executor.update_parameters(
             **{"timeout_min": 24 * 60, **self.settings},
             name=stage.name.replace("/", "_"),
@@ -114,9 +122,17 @@ class SlurmJobs:
         )
         return SlurmJob(self._executor.submit(StageCall(command, log.resolve())))
 
+    def cancel(self, number: str) -> None:
+        """End the job of an earlier plan, which would go on writing into its stage's folder."""
+        job = self._under_way(number)
+        if job is not None and not job.done():
+            job.cancel()
+
     def _under_way(self, number: str) -> Any:
         import submitit
 
         kind = submitit.SlurmJob if self.cluster == "slurm" else submitit.LocalJob
         job = kind(folder=self.folder, job_id=number)
-        return None if job.done(force_check=True) else job
+        ended = job.done(force_check=True)
+        # one that ended well while nobody looked is not run again
+        return None if ended and SlurmJob(job).code() != 0 else job

@@ -1,14 +1,18 @@
 """What a suite compares: methods x tasks x seeds, read from a short config or the command line."""
 
+import argparse
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 
 from semaim_mm.errors import InputError
 from semaim_mm.interop.backbone_file import read_backbone
+from semaim_mm.interop.checkpoint_file import sha256_of
+from semaim_mm.leaderboard.compare import check_declared
 from semaim_mm.suite.sweep import HOLDOUT, check_sweep
 
 # the common case: tasks of a full-size checkpoint by name
@@ -23,6 +27,7 @@ KEYS = (
     *("name", "methods", "tasks", "seeds", "comparisons"),
     *("sweep", "holdout", "notes", "out", "gpus", "slurm"),
 )
+NAME = re.compile(r"\w[\w.+-]*")
 METHOD_KEYS = ("config", "checkpoint", "tasks", "seeds", "options", "without")
 
 
@@ -101,15 +106,12 @@ def read_spec(path: str) -> Spec:
         if not found.get(key):
             raise InputError(f"{path} names no {key}; a suite is methods x tasks x seeds.")
     methods = {name: _method(path, name, dict(given)) for name, given in found["methods"].items()}
-    tasks = {
-        name: Task(given) if isinstance(given, str) else Task(**given)
-        for name, given in found["tasks"].items()
-    }
+    tasks = {name: _task(path, name, given) for name, given in found["tasks"].items()}
     spec = Spec(
         name=found.get("name", Path(path).stem),
         methods=methods,
         tasks=tasks,
-        seeds=tuple(found.get("seeds", (0,))),
+        seeds=_seeds(path, found.get("seeds", (0,))),
         comparisons=tuple(tuple(pair) for pair in found.get("comparisons", ())),
         out=Path(found.get("out", "work_dirs/suites")),
         gpus=found.get("gpus", 0),
@@ -138,19 +140,42 @@ def spec_of_checkpoint(path: str, tasks: list[str]) -> Spec:
             "suite with leaves of that size."
         )
     leaves = {task: Task(STANDARD[task].format(size=sizes[width])) for task in tasks}
-    name = Path(path).stem
+    # many checkpoints are called alike
+    name = re.sub(r"[^\w.+-]", "_", f"{Path(path).stem}-{sha256_of(path)[:8]}")
     return Spec(name=name, methods={name: Method(checkpoint=path)}, tasks=leaves)
 
 
 def check_spec(spec: Spec, path: str) -> None:
-    """Raise InputError for leaves and methods that are named but not there."""
+    """Raise InputError for what could not run: names, seeds, leaves and files, comparisons."""
+    for name in (*spec.methods, *spec.tasks):
+        if not NAME.fullmatch(name) or ".stale" in name or name == "pretrain":
+            raise InputError(
+                f"{path}: {name!r} can't be a folder's name; methods and tasks are called by "
+                "letters, digits and .+-_ (and not pretrain)."
+            )
+    for seeds in (spec.seeds, *(method.seeds or (0,) for method in spec.methods.values())):
+        if len(set(seeds)) < len(seeds) or not all(type(seed) is int for seed in seeds):
+            raise InputError(f"{path}: seeds={list(seeds)} must be whole numbers, each once.")
+    absent = [m.checkpoint for m in spec.methods.values() if not _there(m.checkpoint)]
+    if absent:
+        raise InputError(f"{path} names the checkpoint {absent[0]}, which is not there.")
+    check_sweep(spec.sweep, list(spec.tasks), path)
+    options = [task.options for task in spec.tasks.values()]
+    options += [method.options for method in spec.methods.values()]
+    options += [dict.fromkeys(grid, v) for g in spec.sweep.values() for grid, v in _values(g)]
+    for key, value in (item for found in options for item in found.items()):
+        if _typed(value) != value:
+            raise InputError(
+                f"{path}: {key}={value!r} does not survive a command line; write a leaf that says "
+                "it, and name that."
+            )
     leaves = [task.config for task in spec.tasks.values()]
     for method in spec.methods.values():
         leaves += [*method.tasks.values(), *([method.config] if method.config else [])]
     absent = [leaf for leaf in leaves if not Path(leaf).is_file()]
     if absent:
         raise InputError(f"{path} names {', '.join(absent)}, which is not there.")
-    check_sweep(spec.sweep, list(spec.tasks), path)
+    check_declared(spec.comparisons)
     for pair in spec.comparisons:
         strangers = [name for name in pair if name not in spec.methods]
         if strangers or len(pair) != 2:
@@ -167,6 +192,39 @@ def check_spec(spec: Spec, path: str) -> None:
                 )
 
 
+def _there(checkpoint: str | None) -> bool:
+    return checkpoint in (None, "random") or Path(checkpoint).is_file()
+
+
+def _values(grid: Any) -> list[tuple[list[str], Any]]:
+    """A sweep's grid -> ([key], value) of every value in it."""
+    lists = grid.items() if isinstance(grid, Mapping) else ()
+    return [([k], v) for k, values in lists if isinstance(values, list | tuple) for v in values]
+
+
+def _typed(value: Any) -> Any:
+    """What mmengine's command line makes of a value."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--options", nargs="+", action=DictAction)
+    return parser.parse_args(["--options", f"key={value}"]).options["key"]
+
+
+def _seeds(path: str, found: Any) -> tuple:
+    if not isinstance(found, list | tuple):
+        raise InputError(f"{path}: seeds={found!r} must be a list, e.g. [0, 1, 2].")
+    return tuple(found)
+
+
+def _task(path: str, name: str, given: Any) -> Task:
+    if isinstance(given, str):
+        return Task(given)
+    if not isinstance(given, Mapping) or not {"config"} <= set(given) <= {"config", "options"}:
+        raise InputError(
+            f"{path}: task {name} must be a leaf, or dict(config=LEAF, options={{...}})."
+        )
+    return Task(**given)
+
+
 def _method(path: str, name: str, given: dict) -> Method:
     unknown = [key for key in given if key not in METHOD_KEYS]
     if unknown:
@@ -179,5 +237,5 @@ def _method(path: str, name: str, given: dict) -> Method:
         raise InputError(
             f"{path}: method {name} has a config to pretrain by and a checkpoint; keep one."
         )
-    seeds = None if method.seeds is None else tuple(method.seeds)
+    seeds = None if method.seeds is None else _seeds(path, method.seeds)
     return method._replace(seeds=seeds, without=tuple(method.without))

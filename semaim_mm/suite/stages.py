@@ -94,6 +94,8 @@ def _task_stages(
                 f"The suite sweeps {task}, but {leaf.config} trains nothing; leave it out of sweep."
             )
         return [test._replace(**given)]
+    if grid:
+        _check_grid(task, leaf, grid)
     train = _stage(spec, "train", name, task, seed, leaf)._replace(**given)
     trials = []
     first = (method.seeds or spec.seeds)[0]
@@ -108,7 +110,30 @@ def _task_stages(
             trials[-1] = trials[-1]._replace(needs=trials[-2].name)
     tests = tuple(f"{name}/seed{first}/{task}/trial{n}/test" for n in range(len(points)))
     train = train._replace(trials=tests, grid=grid)
-    return [*trials, train, test._replace(needs=train.name)]
+    return [*trials, train, test._replace(needs=train.name, trials=tests, grid=grid)]
+
+
+def _check_grid(task: str, leaf: Task, grid: Mapping[str, Sequence]) -> None:
+    cfg = load_config(leaf.config, dict(leaf.options)).to_dict()
+    absent = [key for key in grid if not _has(cfg, key)]
+    if absent:
+        raise InputError(
+            f"The sweep of {task} sets {', '.join(absent)}, which {leaf.config} does not have, so "
+            "every trial would be the same; mend the keys."
+        )
+    if "optim_wrapper.optimizer.lr" in grid and cfg.get("base_lr") is not None:
+        raise InputError(
+            f"The sweep of {task} sets optim_wrapper.optimizer.lr, which base_lr of {leaf.config} "
+            "overwrites; sweep base_lr."
+        )
+
+
+def _has(cfg: Any, key: str) -> bool:
+    """Whether a config has a key, or the part with a type that would take it as an argument."""
+    *way, last = key.split(".")
+    for name in way:
+        cfg = cfg.get(name) if isinstance(cfg, Mapping) else None
+    return isinstance(cfg, Mapping) and (last in cfg or "type" in cfg)
 
 
 def settle(stage: Stage, stages: Sequence[Stage]) -> Stage:
@@ -123,30 +148,31 @@ def settle(stage: Stage, stages: Sequence[Stage]) -> Stage:
     results = [output_of(tests[name]) for name in stage.trials]
     share = next(iter(tests.values())).options["holdout"]
     chosen, path = choose(stage.folder.parent, stage.grid, share, results)
-    return stage._replace(options={**stage.options, **chosen, "tuned": str(path)})
+    told = {"tuned": str(path)} if stage.kind == "train" else {}
+    return stage._replace(options={**stage.options, **chosen, **told})
 
 
 def with_their_inputs(stages: list[Stage], only: str | None) -> list[Stage]:
-    """The stages whose name begins with ``only``, and those that they need; all without it.
+    """The stages that are ``only`` or below it, and those that they need; all without it.
 
     Raises:
         InputError: no stage's name begins so.
     """
     if only is None:
         return stages
-    wanted = {stage.name for stage in stages if stage.name.startswith(only)}
+    wanted = {stage.name for stage in stages if f"{stage.name}/".startswith(f"{only.rstrip('/')}/")}
     if not wanted:
         raise InputError(
             f"--only {only} names no stage; the first of {len(stages)} is {stages[0].name}, and "
             "--dry-run lists them all."
         )
-    for stage in reversed(_sorted_by_need(stages)):
+    for stage in reversed(sorted_by_need(stages)):
         if stage.name in wanted:
             wanted.update(stage.after)
     return [stage for stage in stages if stage.name in wanted]
 
 
-def _sorted_by_need(stages: Sequence[Stage]) -> list[Stage]:
+def sorted_by_need(stages: Sequence[Stage]) -> list[Stage]:
     """Stages -> the same, every one after what it needs."""
     graph = TopologicalSorter({stage.name: stage.after for stage in stages})
     by_name = {stage.name: stage for stage in stages}
@@ -164,13 +190,11 @@ def command_of(stage: Stage, checkpoint: str | None, launcher: str = "torchrun")
     if stage.kind == "test":
         arguments += [checkpoint] if checkpoint else []
     elif stage.kind == "train":
-        start = "model.backbone.init_cfg"
-        if checkpoint == "random":
-            options[start] = None
-        else:
-            options[f"{start}.checkpoint"] = checkpoint
+        # 'random' too: what is else said there, e.g. which weights start fresh, is of the protocol
+        options["model.backbone.init_cfg.checkpoint"] = checkpoint
     tool = "test" if stage.kind == "test" else "train"
-    several = stage.gpus > 1
+    # without weights there is nothing to share out, and dist_test.sh wants a checkpoint
+    several = stage.gpus > 1 and checkpoint is not None
     if several and launcher == "torchrun":
         head = [str(TOOLS / f"dist_{tool}.sh"), *arguments, str(stage.gpus)]
     else:

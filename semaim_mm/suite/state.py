@@ -9,12 +9,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from semaim_mm.data.held_out import innermost
+from mmengine.config import Config
+
 from semaim_mm.data.prepare.manifest import manifest_of
 from semaim_mm.interop.checkpoint_file import sha256_of
 from semaim_mm.report.provenance import config_hash
 from semaim_mm.report.result import canonical, replacing, sha256_text
 from semaim_mm.runtime.launch import load_config
+from semaim_mm.runtime.spread import datasets_of, spread_keys
 from semaim_mm.suite.stages import Stage, output_of
 
 FILE_NAME = "stage.json"
@@ -23,22 +25,29 @@ FILE_NAME = "stage.json"
 def key_of(stage: Stage, checkpoint: str | None) -> str:
     """A stage and its input, a file, 'random' or None -> the hash that its record must have."""
     cfg = load_config(stage.config, stage.options)
-    loaders = (cfg.get(f"{split}_dataloader") for split in ("train", "val", "test"))
-    manifests = {
-        manifest_of(innermost(loader["dataset"]).get("data_root") or cfg.get("data_root"))
-        for loader in loaders
-        if loader
-    }
+    config = config_hash(cfg)
     weights = checkpoint
     if checkpoint not in (None, "random"):
         weights = sha256_of(checkpoint)
     content = dict(
         kind=stage.kind,
-        config=config_hash(cfg),
+        config=config,
         checkpoint=weights,
-        data=sorted(filter(None, manifests)),
+        data=sorted(_read_by(cfg)),
     )
     return sha256_text(canonical(content))
+
+
+def _read_by(cfg: Config) -> set[str]:
+    """-> SHA-256 of the manifests and lists of all data sets that a stage reads; changes cfg."""
+    spread_keys(cfg)
+    found = set()
+    for _, dataset in datasets_of(cfg):
+        found.add(manifest_of(dataset.get("data_root")))
+        listed = (dataset.get("subset") or {}).get("file")
+        if listed and Path(listed).is_file():
+            found.add(sha256_of(listed))
+    return found - {None}
 
 
 def read_state(stage: Stage) -> dict[str, Any] | None:
@@ -68,12 +77,14 @@ def is_finished(stage: Stage, key: str) -> bool:
 def clear_if_stale(stage: Stage, key: str) -> Path | None:
     """Move aside what another config, checkpoint or data set left in a stage's folder.
 
-    -> where it went; None where there was nothing, or only an unfinished run of this very key.
+    Call it for stages that are not finished. -> where it went; None where there was nothing, or
+    only an unfinished run of this very key.
     """
     if not stage.folder.is_dir():
         return None
     record = read_state(stage)
-    if record is not None and record.get("key") == key:
+    # a complete stage that is no longer finished has an output that somebody changed
+    if record is not None and record.get("key") == key and record.get("status") != "complete":
         return None
     number = 1
     while (aside := stage.folder.with_name(f"{stage.folder.name}.stale{number}")).exists():

@@ -12,6 +12,7 @@ from typing import Any
 
 from semaim_mm.data.held_out import innermost
 from semaim_mm.data.prepare.manifest import data_record
+from semaim_mm.errors import InputError
 from semaim_mm.report.result import replacing
 from semaim_mm.runtime.launch import load_config
 from semaim_mm.runtime.spread import spread_keys
@@ -19,12 +20,19 @@ from semaim_mm.suite.execute import Outcome
 from semaim_mm.suite.spec import Spec
 from semaim_mm.suite.stages import Stage
 from semaim_mm.suite.state import read_state
+from semaim_mm.suite.view import states_of
 
 FILE_NAME = "suite.json"
 
 
 def write_summary(spec: Spec, stages: Sequence[Stage], outcomes: Sequence[Outcome] = ()) -> Path:
-    """Write a suite's plan and state; what did not run now stands as its record says."""
+    """Write a suite's plan and state; a stage counts as complete only with its present key.
+
+    Raises:
+        InputError: comparisons that are not those declared before the first result.
+    """
+    states = states_of(stages)
+    _check_declared(spec)
     ended = {outcome.stage.name: outcome for outcome in outcomes}
     content = dict(
         suite=spec.name,
@@ -34,7 +42,7 @@ def write_summary(spec: Spec, stages: Sequence[Stage], outcomes: Sequence[Outcom
         comparisons=[list(pair) for pair in spec.comparisons],
         notes=dict(spec.notes),
         truth=_truth(spec),
-        stages=[_row(spec, stage, ended.get(stage.name)) for stage in stages],
+        stages=[_row(spec, stage, states[stage.name], ended.get(stage.name)) for stage in stages],
     )
     spec.folder.mkdir(parents=True, exist_ok=True)
     path = spec.folder / FILE_NAME
@@ -52,13 +60,34 @@ def _truth(spec: Spec) -> dict[str, str]:
         evaluator = cfg.get("test_evaluator") or {}
         if "ann_file" in evaluator:
             name = data_record(innermost(cfg.test_dataloader.dataset))["name"]
-            found[name] = evaluator["ann_file"]
+            found[name] = Path(os.path.relpath(evaluator["ann_file"], spec.folder)).as_posix()
     return found
 
 
-def _row(spec: Spec, stage: Stage, outcome: Outcome | None) -> dict[str, Any]:
+def _check_declared(spec: Spec) -> None:
+    try:
+        former = json.loads((spec.folder / FILE_NAME).read_text())
+        declared = [tuple(pair) for pair in former["comparisons"]]
+        done = sum(s["kind"] == "test" and s["status"] == "complete" for s in former["stages"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return
+    if done and declared != list(spec.comparisons):
+        raise InputError(
+            f"{spec.folder} has {done} results, before which {declared or 'nothing'} was declared "
+            f"to be compared; now it is {list(spec.comparisons)}. Keep what was declared, or give "
+            "the suite another name."
+        )
+
+
+def _row(spec: Spec, stage: Stage, state: str, outcome: Outcome | None) -> dict[str, Any]:
     record = read_state(stage) or {}
-    status = record.get("status", "to run") if outcome is None else outcome.status
+    if outcome is not None:
+        status = outcome.status
+    elif state == "finished":
+        status = "complete"
+    else:
+        status = record.get("status", "to run")
+        status = "to run" if status == "complete" else status
     log = record.get("log")
     return dict(
         stage=stage.name,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.scores import HEADLINES
@@ -11,7 +12,14 @@ from semaim_mm.report.result import read_result
 from semaim_mm.runtime.launch import load_config
 from semaim_mm.suite.execute import Outcome, input_of
 from semaim_mm.suite.spec import Spec
-from semaim_mm.suite.stages import Stage, command_of, output_of, settle, shell_line
+from semaim_mm.suite.stages import (
+    Stage,
+    command_of,
+    output_of,
+    settle,
+    shell_line,
+    sorted_by_need,
+)
 from semaim_mm.suite.state import is_finished, key_of
 from semaim_mm.suite.times import expectations, shipped
 
@@ -23,8 +31,9 @@ def plan_table(stages: Sequence[Stage]) -> Table:
         view.add_column(column, no_wrap=True)
     known = expectations(stages)
     total, unknown, elsewhere = 0.0, 0, False
+    states = states_of(stages)
     for stage in stages:
-        state = state_of(stage, stages)
+        state = states[stage.name]
         expected = known.get(stage.name)
         if state == "finished":
             told = ""
@@ -34,7 +43,7 @@ def plan_table(stages: Sequence[Stage]) -> Table:
             told = _time(expected.seconds) + (" *" if expected.elsewhere else "")
             total, elsewhere = total + expected.seconds, elsewhere or expected.elsewhere
         view.add_row(
-            stage.name, stage.config.removeprefix("configs/"), length_of(stage), state, told
+            Text(stage.name), stage.config.removeprefix("configs/"), length_of(stage), state, told
         )
     rest = f", {unknown} stage(s) of a kind not run here yet" if unknown else ""
     view.caption = f"expected, one after another: {_time(total)}{rest}"
@@ -43,13 +52,21 @@ def plan_table(stages: Sequence[Stage]) -> Table:
     return view
 
 
-def state_of(stage: Stage, stages: Sequence[Stage]) -> str:
-    """-> 'finished', 'to run', or 'after' the stage that has to run before it."""
-    for other in stages:
-        if other.name in stage.after and state_of(other, stages) != "finished":
-            return f"after {other.name}"
-    stage = settle(stage, stages)
-    key = key_of(stage, input_of(stage, stages))
+def states_of(stages: Sequence[Stage]) -> dict[str, str]:
+    """Stages -> 'finished', 'to run', or 'after' the stage that has to run before it, by name."""
+    found: dict[str, str] = {}
+    for stage in sorted_by_need(stages):
+        lacking = [name for name in stage.after if found[name] != "finished"]
+        found[stage.name] = f"after {lacking[0]}" if lacking else _state(stage, stages)
+    return found
+
+
+def _state(stage: Stage, stages: Sequence[Stage]) -> str:
+    try:
+        stage = settle(stage, stages)
+        key = key_of(stage, input_of(stage, stages))
+    except (InputError, OSError):
+        return "to run"  # and to fail, with its reason
     return "finished" if is_finished(stage, key) else "to run"
 
 
@@ -65,25 +82,22 @@ def length_of(stage: Stage) -> str:
 
 
 def commands(stages: Sequence[Stage]) -> list[str]:
-    """-> one shell line a stage, in an order in which they can be run."""
-    untold = [stage.name for stage in stages if stage.trials and not _tried(stage, stages)]
-    if untold:
+    """-> one shell line a stage, in an order in which they can be run.
+
+    Raises InputError for a sweep, whose lines depend on what its trials score.
+    """
+    swept = sorted({stage.task for stage in stages if stage.trials})
+    if swept:
         raise InputError(
-            f"--jobs print can't tell the settings of {len(untold)} stages ({untold[0]}, ...): "
-            "their sweep has not run yet. Print and run the trials first, by --only."
+            f"--jobs print can't tell the settings of {', '.join(swept)}, which the sweep has yet "
+            "to choose; run the suite by --jobs local or slurm."
         )
-    settled = [settle(stage, stages) for stage in stages]
-    return [shell_line(command_of(stage, input_of(stage, stages))) for stage in settled]
-
-
-def _tried(stage: Stage, stages: Sequence[Stage]) -> bool:
-    tests = [other for other in stages if other.name in stage.trials]
-    return all(state_of(test, stages) == "finished" for test in tests)
+    return [shell_line(command_of(stage, input_of(stage, stages))) for stage in stages]
 
 
 def results_table(spec: Spec, outcomes: Sequence[Outcome]) -> Table:
     """-> methods x tasks: the headline figure of every seed; a failed one with its log."""
-    view = Table(title=f"{spec.name}: {_headline_note(outcomes)}")
+    view = Table(title=": ".join(filter(None, [spec.name, _headline_note(outcomes)])))
     view.add_column("method")
     for task in spec.tasks:
         view.add_column(task, justify="right")
@@ -97,7 +111,7 @@ def results_table(spec: Spec, outcomes: Sequence[Outcome]) -> Table:
             ]
             mine += [o for o in outcomes if o.stage.method == method and o.stage.kind == "pretrain"]
             cells.append(_cell(mine))
-        view.add_row(method, *cells)
+        view.add_row(Text(method), *map(Text, cells))
     return view
 
 
@@ -124,7 +138,8 @@ def _headline_note(outcomes: Sequence[Outcome]) -> str:
         if o.stage.kind == "test" and o.status in ("complete", "finished before")
     ]
     names = {o.stage.task: headline(output_of(o.stage))[0] for o in done}
-    return ", ".join(f"{task} {name}" for task, name in names.items()) + ", in percent"
+    told = ", ".join(f"{task} {name}" for task, name in names.items())
+    return f"{told}, in percent" if told else ""
 
 
 def _time(seconds: float) -> str:

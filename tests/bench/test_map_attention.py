@@ -37,6 +37,10 @@ MAPS = {
     ),
     "shared tables": (dict(size=4, rel_pos="shared"), PATCHES_ONLY),
     "BEiT's bias with CLS": (None, dict(rel_pos_bias=True)),
+    "BEiT's bias and decomposed tables at once": (
+        dict(size=4, global_blocks=(1,), rel_pos="decomposed"),
+        dict(rel_pos_bias=True, **PATCHES_ONLY),
+    ),
     "no relative position": (None, {}),
 }
 

@@ -96,7 +96,7 @@ def test_truth_reaches_the_intervals_over_images(suite, tmp_path, monkeypatch):
     found = json.loads((suite / "suite.json").read_text()) | dict(truth=dict(coco="a.json"))
     (tmp_path / "suite.json").write_text(json.dumps(found))
     asked_board(tmp_path, read_asked(tmp_path))
-    assert seen == dict(coco="a.json")
+    assert seen == dict(coco=str(tmp_path / "a.json"))
 
 
 def test_a_folder_without_a_suite_has_a_table_too(tmp_path):

@@ -11,6 +11,7 @@ from result_files import write, write_right
 
 from semaim_mm.errors import InputError
 from semaim_mm.interop.checkpoint_file import sha256_of
+from semaim_mm.leaderboard import outcome_metrics
 from semaim_mm.leaderboard.collect import trust
 from semaim_mm.leaderboard.outcome_metrics import Outcomes, outcome_metric
 
@@ -102,9 +103,15 @@ def test_another_ground_truth_of_the_same_images_does_not_give_the_reported_ap(c
 
 
 def test_outcomes_of_another_run_are_refused(tmp_path):
-    path = write_right(tmp_path, RIGHT)
-    np.savez(path.with_name("outcomes.npz"), correct=~RIGHT)
+    path = write(tmp_path, score=75.0, outcomes=dict(correct=~RIGHT))
     with pytest.raises(InputError, match="reports top1 75.000000, but .* 25.000000"):
+        outcome_metric(trust(path))
+
+
+def test_outcomes_changed_since_are_refused_even_where_their_mean_is_the_same(tmp_path):
+    path = write_right(tmp_path, RIGHT)
+    np.savez(path.with_name("outcomes.npz"), correct=RIGHT[::-1])
+    with pytest.raises(InputError, match="was changed after it was written"):
         outcome_metric(trust(path))
 
 
@@ -128,9 +135,11 @@ def test_a_broken_outcome_file_is_named(tmp_path, content):
         outcome_metric(trust(path))
 
 
-def test_outcomes_of_fewer_images_are_named(tmp_path):
+def test_outcomes_of_fewer_images_are_named(tmp_path, monkeypatch):
     path = write_right(tmp_path, RIGHT)
     np.savez(path.with_name("outcomes.npz"), correct=RIGHT[:3])
+    stated = trust(path).content["outcomes_sha256"]
+    monkeypatch.setattr(outcome_metrics, "sha256_of", lambda file: stated)
     with pytest.raises(InputError, match="correct has 3 entries for 4 images"):
         outcome_metric(trust(path))
 

@@ -7,6 +7,7 @@ from conftest import write_images
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.launch import build_runner, load_config, set_resume
 from semaim_mm.runtime.protocol import protocol_of, training_of
+from semaim_mm.runtime.record import checkpoint_record
 from semaim_mm.runtime.spread import spread_keys
 
 TINY = "configs/pretrain/semaim_tiny.py"
@@ -104,7 +105,11 @@ def test_resuming_goes_on_from_the_newest_checkpoint(folder, tmp_path):
     runner = build_runner(cfg)
     runner.train()
     assert runner.epoch == 2
-    assert (tmp_path / "run" / "epoch_2.pth").is_file()
+    resumes = [
+        checkpoint_record(tmp_path / "run" / f"epoch_{epoch}.pth")["origin"]["resumes"]
+        for epoch in (1, 2)
+    ]
+    assert resumes == [0, 1]
 
 
 def test_an_unknown_precision_is_refused_for_tests_too(tmp_path):

@@ -39,7 +39,7 @@ class Machine:
 
     def __init__(self, places: int = 1, lasts: int = 1):
         self.places, self.lasts = places, lasts
-        self.commands, self.score = {}, None
+        self.commands, self.score, self.cancelled = {}, None, []
         self.ran, self.fails, self.running, self.most, self.taken_up = [], set(), 0, 0, []
 
     def start(self, stage: Stage, command: list[str], log: Path, number: str | None) -> Job:
@@ -49,6 +49,9 @@ class Machine:
         self.running += 1
         self.most = max(self.most, self.running)
         return Job(self, stage, command, log)
+
+    def cancel(self, number: str) -> None:
+        self.cancelled.append(number)
 
     def outcomes(self, spec: Spec) -> list[Outcome]:
         self.ran, self.lines = [], []

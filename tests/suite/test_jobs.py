@@ -63,6 +63,8 @@ def test_stages_side_by_side_share_cores_and_divide_gpus(monkeypatch):
     assert surroundings(1, 2, 4)["PORT"] == "29501"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     assert surroundings(1, 2, 1)["CUDA_VISIBLE_DEVICES"] == "5"
+    with pytest.raises(InputError, match="need 3, but CUDA_VISIBLE_DEVICES=3,5 names 2"):
+        surroundings(2, 3, 1)
 
 
 @pytest.mark.slow
@@ -157,8 +159,16 @@ def test_a_job_still_under_way_is_taken_up_and_one_that_is_gone_is_not(tmp_path,
     again = SlurmJobs(tmp_path / "suite", {}).start(stage_in(tmp_path), slow, log, first.number)
     assert len((cluster / "asked").read_text().splitlines()) == 1
     assert finish(again) == 0 and log.read_text() == "once\n"
-    SlurmJobs(tmp_path / "suite", {}).start(stage_in(tmp_path), ["true"], log, again.number)
-    assert len((cluster / "asked").read_text().splitlines()) == 2
+    # one that ended well while nobody looked is not run again; one that failed is
+    late = SlurmJobs(tmp_path / "suite", {}).start(stage_in(tmp_path), slow, log, again.number)
+    assert finish(late) == 0 and log.read_text() == "once\n"
+    assert len((cluster / "asked").read_text().splitlines()) == 1
+
+
+def test_a_share_of_gpus_that_no_machine_has_is_refused(tmp_path, cluster):
+    jobs = SlurmJobs(tmp_path / "suite", {})
+    with pytest.raises(InputError, match="gpus=9 are no whole number on each of 2 machines"):
+        jobs.start(stage_in(tmp_path, gpus=9), ["true"], tmp_path / "log")
 
 
 def test_a_job_that_slurm_ended_failed(tmp_path, cluster):
@@ -187,3 +197,4 @@ def test_several_gpus_are_started_by_torchrun_here_and_by_the_jobs_tasks_there(t
     assert there[0] == sys.executable and there[1].endswith("tools/test.py")
     assert there[there.index("--launcher") + 1] == "slurm"
     assert "--launcher" not in command_of(stage._replace(gpus=1), "a.pth", "slurm")
+    assert command_of(stage, None)[0] == sys.executable, "raw pixels have no checkpoint to share"

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from machine import SPEC, Machine, spec_in
 
 from semaim_mm.errors import InputError
+from semaim_mm.leaderboard.asked import asked_board, read_asked
 from semaim_mm.suite.execute import Progress, SuiteRun, alone_in, input_of
 from semaim_mm.suite.spec import Task, read_spec, spec_of_checkpoint
 from semaim_mm.suite.stages import command_of, output_of, plan, with_their_inputs
 from semaim_mm.suite.state import key_of, read_state, write_state
 from semaim_mm.suite.summary import write_summary
-from semaim_mm.suite.view import commands, state_of
+from semaim_mm.suite.view import commands, states_of
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def test_commands_carry_weights_seed_and_method(tmp_path):
     weights = tmp_path / "runs/toy/semantic/seed1/pretrain/epoch_1.pth"
     assert f"model.backbone.init_cfg.checkpoint={weights}" in trained
     assert "randomness.seed=1" in trained
-    assert "model.backbone.init_cfg=None" in lines["random/seed0/ade20k/train"]
+    assert "model.backbone.init_cfg.checkpoint=random" in lines["random/seed0/ade20k/train"]
     test = lines["semantic/seed1/ade20k/test"]
     assert str(tmp_path / "runs/toy/semantic/seed1/ade20k/train/iter_300.pth") in test
     assert test[test.index("--method") + 1] == "semantic"
@@ -126,7 +128,8 @@ def test_a_suite_names_its_coco_ground_truth_and_its_notes(tmp_path):
     spec = spec_in(tmp_path, text + 'notes = dict(ade20k="short")\n')
     found = json.loads(write_summary(spec, plan(spec)).read_text())
     assert list(found["truth"]) == ["coco"]
-    assert found["truth"]["coco"].endswith("annotations/instances_val.json")
+    truth = spec.folder / found["truth"]["coco"]
+    assert truth.resolve() == Path("data/sample/coco/annotations/instances_val.json").resolve()
     assert found["notes"] == {"ade20k": "short"}
 
 
@@ -137,10 +140,67 @@ def test_a_command_that_is_written_down_names_no_folder_of_this_machine(tmp_path
         assert os.getcwd() not in line
 
 
+def test_comparisons_are_those_declared_before_the_first_result(tmp_path, machine):
+    spec = spec_in(tmp_path)
+    write_summary(spec, plan(spec))
+    other = spec._replace(comparisons=(("semantic", "pixels"),))
+    write_summary(other, plan(other))  # nothing has run: it may still change
+    machine.go(other)
+    write_summary(other, plan(other))
+    with pytest.raises(InputError, match=r"has \d+ results, before which .*pixels.* was declared"):
+        write_summary(spec, plan(spec))
+
+
+def test_a_result_whose_stage_waits_now_is_of_an_earlier_run(tmp_path, machine):
+    machine.score = lambda stage: 50.0
+    spec = spec_in(tmp_path)
+    machine.go(spec)
+    write_summary(spec, plan(spec))
+    changed = spec_in(
+        tmp_path,
+        SPEC.replace('_tiny.py"),\n    r', "_tiny.py\", options={'base_lr': 1.0}),\n    r"),
+    )
+    machine.fails = {"semantic/seed0/pretrain"}
+    outcomes = machine.outcomes(changed)
+    write_summary(changed, plan(changed), outcomes)
+    board = asked_board(spec.folder, read_asked(spec.folder), resamples=0)
+    told = [item for item in board.excluded if "of an earlier run" in item.reason]
+    assert sorted(item.path for item in told) == [
+        "semantic/seed0/ade20k/test/result.json",
+        "semantic/seed0/knn/test/result.json",
+    ]
+
+
+def test_a_stage_that_can_t_start_leaves_the_others_running(tmp_path, machine):
+    start = machine.start
+
+    def refuse(stage, *rest):
+        if stage.name == "semantic/seed0/knn/test":
+            raise RuntimeError("sbatch: QOSMaxSubmitJobPerUserLimit")
+        return start(stage, *rest)
+
+    machine.start = refuse
+    statuses = machine.go(spec_in(tmp_path))
+    assert statuses.pop("semantic/seed0/knn/test") == "failed"
+    assert set(statuses.values()) == {"complete"}
+    assert any("QOSMaxSubmit" in line for line in machine.lines)
+
+
+def test_a_job_of_an_earlier_plan_is_cancelled_before_its_folder_is_moved(tmp_path, machine):
+    spec = spec_in(tmp_path)
+    stage = plan(spec)[0]
+    write_state(stage, status="running", key="another", job="4711")
+    machine.go(spec)
+    assert machine.cancelled == ["4711"] and machine.taken_up[0] is None
+
+
 def test_only_takes_what_its_stages_need_along(tmp_path):
     stages = plan(spec_in(tmp_path))
     names = [stage.name for stage in with_their_inputs(stages, "semantic/seed0/ade20k/test")]
     assert names == [f"semantic/seed0/{s}" for s in ("pretrain", "ade20k/train", "ade20k/test")]
+    assert with_their_inputs(stages, "semantic/seed1") != with_their_inputs(stages, "semantic")
+    with pytest.raises(InputError, match="--only semantic/seed names no stage"):
+        with_their_inputs(stages, "semantic/seed")
     with pytest.raises(InputError, match="--only semantics names no stage; the first of 15 is"):
         with_their_inputs(stages, "semantics")
 
@@ -159,10 +219,12 @@ def test_a_changed_checkpoint_runs_again_with_all_that_follows(tmp_path, machine
     machine.go(spec)
     stages = plan(spec)
     output_of(stages[0]).write_text("edited")
-    assert state_of(stages[0], stages) == "to run"
+    assert states_of(stages)[stages[0].name] == "to run"
     machine.go(spec)
-    # the same key: the run is taken up; its new output is what it was, so the rest stands
+    # it is not resumed from what somebody edited; its new output is what it was, so the rest stands
     assert machine.ran == ["semantic/seed0/pretrain"]
+    aside = stages[0].folder.with_name("pretrain.stale1")
+    assert (aside / output_of(stages[0]).name).read_text() == "edited"
 
 
 def test_a_changed_config_runs_again_and_moves_the_old_run_aside(tmp_path, machine):
@@ -224,6 +286,17 @@ def test_two_processes_do_not_run_one_suite(tmp_path):
         (("tasks=dict(knn", "tasks=dict(probe"), "its own leaf for probe, which is no task"),
         (('t="random"', 't="random", without=["seg"]'), "random is without seg, which is no task"),
         (("tasks = ", "tasks = {} and "), "names no tasks"),
+        (("[0, 1]", "[0, 0]"), r"seeds=\[0, 0\] must be whole numbers, each once"),
+        (("[0, 1]", "3"), "seeds=3 must be a list"),
+        (("[0, 1]", '["0"]'), "must be whole numbers"),
+        (("random=", "**{'../evil': dict(checkpoint='random')}, random="), "can't be a folder's"),
+        (('"random")', '"mae.pth")'), "names the checkpoint mae.pth, which is not there"),
+        (('("semantic", "random")', '("semantic", "semantic")'), "two different methods"),
+        (('semaim_tiny.py"', "semaim_tiny.py\", options={'a.b': [{}]}"), "survive a command line"),
+        (
+            ('knn="configs/cls/knn_tiny.py", ', "knn=dict(leaf='x'), "),
+            "task knn must be a leaf",
+        ),
     ],
 )
 def test_a_wrong_spec_stops_before_anything_runs(change, message, tmp_path):
@@ -240,10 +313,13 @@ def test_a_checkpoint_with_tasks_is_a_suite(tmp_path):
     spec = spec_of_checkpoint(str(tmp_path / "mine.pth"), ["knn", "coco"])
     assert spec.tasks["coco"] == Task("configs/det/mask-rcnn_semaim-vitb_vitdet-100ep_coco.py")
     assert [stage.name for stage in plan(spec)] == [
-        "mine/seed0/knn/test",
-        "mine/seed0/coco/train",
-        "mine/seed0/coco/test",
+        f"{spec.name}/seed0/knn/test",
+        f"{spec.name}/seed0/coco/train",
+        f"{spec.name}/seed0/coco/test",
     ]
+    # another file of the same name is another suite
+    torch.save(SemAIMViT(arch="base").state_dict(), tmp_path / "mine.pth")
+    assert spec_of_checkpoint(str(tmp_path / "mine.pth"), ["knn"]).name != spec.name
     with pytest.raises(InputError, match="--tasks voc is none of"):
         spec_of_checkpoint(str(tmp_path / "mine.pth"), ["voc"])
 

@@ -113,7 +113,8 @@ def _covers(compared: Mapping[str, Any], used: Mapping[str, Any]) -> bool:
 def read_file(path: Path) -> list[dict[str, Any]]:
     """An overlap.json -> its records. Raises InputError where it is none of ours."""
     content = peek(path)
-    if content.get("name") != NAME or content.get("version") != VERSION:
+    whole = isinstance(content.get("comparisons"), list)
+    if content.get("name") != NAME or content.get("version") != VERSION or not whole:
         raise InputError(
             f"{path} is no {NAME} file of version {VERSION}; remove it and run "
             "tools/prepare_data.py overlap again."
