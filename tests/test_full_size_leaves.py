@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+import timm
 import torch
 from leaf_facts import full_size_leaves
 from PIL import Image
@@ -86,6 +87,10 @@ def test_a_leaf_makes_an_update_and_an_evaluation(name, imagenet, vit_base, tmp_
             backbone["init_cfg"]["checkpoint"] = str(vit_base)
         else:
             backbone["init_cfg"] = None
+    target = cfg.model.get("target_generator", {})
+    if "weights" in target:
+        target.weights = str(tmp_path / "teacher.pth")
+        torch.save(timm.create_model(target.model).state_dict(), target.weights)
     if cfg.get("train_cfg") is None:
         bank = cfg.test_cfg.bank_dataloader.dataset
         if bank.get("subset"):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from semaim_mm.errors import InputError
 from semaim_mm.interop.authors import to_authors
 from semaim_mm.pretrain.semaim import SemAIM
-from semaim_mm.pretrain.target import normalize_patches, patchify
+from semaim_mm.pretrain.targets import normalize_patches, patchify
 
 LayerNorm = partial(nn.LayerNorm, eps=1e-6)
 

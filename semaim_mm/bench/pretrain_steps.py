@@ -101,8 +101,11 @@ class OurStep(UpdateStep):
 
     def order(self) -> None:
         with self._context():
+            # a teacher that also gives the map runs here, once a step
+            by_target = self.model.similarity_from == "target"
+            self.target = self.model.target(self.imgs) if by_target else None
             draws = Draws.unkeyed(len(self.imgs), self.imgs.device)
-            ranks = self.model.generation_ranks(self.imgs, None, draws)
+            ranks = self.model.generation_ranks(self.imgs, self.target, draws)
             self.sequence = ranks.argsort(dim=1, stable=True)
 
     def streams(self) -> None:
@@ -111,13 +114,13 @@ class OurStep(UpdateStep):
 
     def compare(self) -> None:
         with self._context():
-            values = self.model.target_generator(self.imgs).values
+            values = (self.target or self.model.target(self.imgs)).values
             index = self.sequence[..., None].expand_as(values)
             self.loss = self.model.head.loss(self.prediction, values.gather(1, index)).mean()
 
     def backward(self) -> None:
         self.wrapper.backward(self.loss)
-        del self.prediction, self.loss
+        del self.prediction, self.loss, self.target
 
     def update(self) -> None:
         self.wrapper.step()

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from semaim_mm.errors import InputError
 from semaim_mm.interop.digest import check_digest
+from semaim_mm.interop.torchscript_file import read_torchscript, torchscript_folder
 
 CONTAINERS = ("state_dict", "model", "module", "teacher", "student")
 
@@ -69,8 +70,9 @@ def read_file(path: str | Path, map_location: str = "cpu", lazily: bool = False)
     """A ``.pth``/``.pt``/``.safetensors`` file -> what it holds, without running any of it.
 
     ``lazily`` maps tensors into memory unread, for what stands beside them; the digest that one of
-    our checkpoints states is then not checked. Raises InputError where the file is absent, cut
-    short, not what its digest says, or wants to execute code.
+    our checkpoints states is then not checked. Of a TorchScript archive that is its state dict, on
+    the CPU. Raises InputError where the file is absent, cut short, not what its digest says, or
+    wants to execute code.
     """
     path = Path(path)
     if not path.is_file():
@@ -85,6 +87,9 @@ def read_file(path: str | Path, map_location: str = "cpu", lazily: bool = False)
             is_torch = file.read(2) in (b"PK", b"\x80\x02")
         if not is_torch:
             return load_file(path, device=map_location)
+        folder = torchscript_folder(path)
+        if folder is not None:
+            return read_torchscript(path, folder)
         with torch.serialization.safe_globals(_allowed_globals()):
             content = torch.load(
                 path, map_location=map_location, weights_only=True, mmap=lazily or None

@@ -4,21 +4,38 @@ from semaim_mm.pretrain.decoder import SemAIMDecoder
 from semaim_mm.pretrain.ema import BackboneEMA, EMAUpdateHook
 from semaim_mm.pretrain.head import SemAIMHead
 from semaim_mm.pretrain.heldout import HeldoutLossLoop
+from semaim_mm.pretrain.multi_head import MultiHead
 from semaim_mm.pretrain.order import ORDERS, build_order
 from semaim_mm.pretrain.semaim import SemAIM
 from semaim_mm.pretrain.simmim import PlainSimMIM
-from semaim_mm.pretrain.target import GivenTokens, PixelTarget
+from semaim_mm.pretrain.targets import (
+    CLIPTeacher,
+    ConvTeacher,
+    EMATarget,
+    GivenTokens,
+    MultiTarget,
+    OnlineTarget,
+    PixelTarget,
+    TimmTeacher,
+)
 
 __all__ = [
     "ORDERS",
     "BackboneEMA",
+    "CLIPTeacher",
+    "ConvTeacher",
+    "EMATarget",
     "EMAUpdateHook",
     "GivenTokens",
     "HeldoutLossLoop",
+    "MultiHead",
+    "MultiTarget",
+    "OnlineTarget",
     "PixelTarget",
     "PlainSimMIM",
     "SemAIM",
     "SemAIMDecoder",
     "SemAIMHead",
+    "TimmTeacher",
     "build_order",
 ]

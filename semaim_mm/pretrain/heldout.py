@@ -21,7 +21,8 @@ class HeldoutLossLoop(BaseLoop):
     Args:
         dataloader: held-out images; their order ties are drawn from their index alone.
         evaluator: not used, mmengine asks for one.
-        mean_dataloader: training images from which the per-position mean target is taken, once.
+        mean_dataloader: training images from which the per-position mean target is taken: once,
+            or every time where the target is the model's own tokens, which move.
     """
 
     def __init__(self, runner: Runner, dataloader: dict, evaluator, mean_dataloader: dict):
@@ -36,12 +37,12 @@ class HeldoutLossLoop(BaseLoop):
         model = unwrap(self.runner.model)
         training = model.training
         model.eval()
-        if self._baseline is None:
+        if self._baseline is None or getattr(model.target_generator, "reads", None):
             self._baseline = self._mean_predictor_loss(model)
         total = seen = 0
         for imgs in images(model, self.dataloader):
             keys = torch.arange(seen, seen + len(imgs), device=imgs.device)[:, None]
-            target = model.target_generator(imgs)
+            target = model.target(imgs)
             ranks = model.generation_ranks(imgs, target, Draws(keys))
             total += model.loss_in_order(imgs, ranks, target)[0].mean(dim=1).sum().item()
             seen += len(imgs)
@@ -55,7 +56,7 @@ class HeldoutLossLoop(BaseLoop):
         mean = mean_target(model, self.mean_dataloader)
         total = seen = 0
         for imgs in images(model, self.dataloader):
-            target = model.target_generator(imgs).values
+            target = model.target(imgs).values
             total += model.head.loss(mean.expand_as(target), target).mean(dim=1).sum().item()
             seen += len(imgs)
         return total / seen
@@ -71,6 +72,6 @@ def mean_target(model, loader: DataLoader) -> Tensor:
     """-> (1, L, P): the mean target of every position over a loader's images."""
     total, seen = 0, 0
     for imgs in images(model, loader):
-        values = model.target_generator(imgs).values
+        values = model.target(imgs).values
         total, seen = total + values.sum(dim=0, keepdim=True), seen + len(values)
     return total / seen

@@ -21,9 +21,28 @@ from semaim_mm.pretrain.ema import BackboneEMA
 from semaim_mm.pretrain.frozen import frozen_eval
 from semaim_mm.pretrain.order import Order, build_order
 from semaim_mm.pretrain.similarity import similarity_map, token_similarity
-from semaim_mm.pretrain.target import GivenTokens, Target
+from semaim_mm.pretrain.targets import (
+    GivenTokens,
+    PixelScale,
+    Student,
+    Target,
+    build_target,
+    make_target,
+)
 
 SIMILARITY_FROM = ("online", "ema", "target")
+
+
+def _widths(target_generator: nn.Module, head: dict) -> dict:
+    """What a head takes from the target: one width, or those of several targets."""
+    is_multi, kind = hasattr(target_generator, "widths"), head.get("type")
+    if kind == ("SemAIMHead" if is_multi else "MultiHead"):
+        raise InputError(
+            f"{type(target_generator).__name__} and the head {kind} do not fit: MultiTarget and "
+            "MultiHead go together."
+        )
+    several = getattr(target_generator, "widths", None)
+    return dict(out_dims=target_generator.out_dims) if several is None else dict(widths=several)
 
 
 @MODELS.register_module()
@@ -36,7 +55,7 @@ class SemAIM(BaseSelfSupervisor):
         backbone: SemAIMViT.
         neck: SemAIMDecoder.
         head: SemAIMHead.
-        target_generator: PixelTarget, or one of features.
+        target_generator: PixelTarget, or one of features (pretrain/targets).
         order: a name such as 'semantic', or dict(type='SemanticOrder', similarity='cls').
         similarity_from: whose tokens give the similarity map: the 'online' model's, the 'ema'
             copy's, or the 'target' generator's teacher.
@@ -60,11 +79,13 @@ class SemAIM(BaseSelfSupervisor):
         init_cfg: dict | None = None,
     ):
         backbone = MODELS.build(backbone)
-        target_generator = MODELS.build(dict(patch_size=backbone.patch_size) | target_generator)
+        scale = PixelScale.of(data_preprocessor)
+        student = Student(backbone.patch_size, backbone.embed_dims, scale)
+        target_generator = build_target(target_generator, student)
         super().__init__(
             backbone=backbone,
             neck=dict(backbone.stream_shape()) | neck,
-            head=dict(embed_dims=backbone.embed_dims, out_dims=target_generator.out_dims) | head,
+            head=dict(embed_dims=backbone.embed_dims) | _widths(target_generator, head) | head,
             target_generator=target_generator,
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
@@ -119,7 +140,11 @@ class SemAIM(BaseSelfSupervisor):
             raise InputError(
                 "similarity_from='ema' needs an averaged copy of the backbone: set ema=dict()."
             )
-
+        if getattr(self.target_generator, "reads", None) == "ema" and ema is None:
+            raise InputError(
+                f"{type(self.target_generator).__name__} predicts tokens of an averaged copy of "
+                "the backbone, and there is none: set ema=dict()."
+            )
         if self.similarity_from == "target" and self.order.similarity is not None:
             self._check_target_map(self.order.similarity)
 
@@ -144,9 +169,13 @@ class SemAIM(BaseSelfSupervisor):
         self, inputs: Tensor, data_samples: Sequence[DataSample] | None = None
     ) -> dict[str, Tensor]:
         """(B, 3, H, W) normalised images -> dict(loss=()), the mean over all patches."""
-        target = self.target_generator(inputs)
+        target = self.target(inputs)
         ranks = self.generation_ranks(inputs, target, Draws.of_samples(inputs, data_samples))
         return dict(loss=self.loss_in_order(inputs, ranks, target)[0].mean())
+
+    def target(self, imgs: Tensor, *given: Tensor) -> Target:
+        """(B, 3, H, W) -> what to predict, without gradient; a teacher runs once."""
+        return make_target(self.target_generator, imgs, self, *given)
 
     def generation_ranks(self, imgs: Tensor, target: Target, draws: Draws) -> Tensor:
         """(B, 3, H, W) -> (B, L) int64 ranks; no similarity pass where the order needs none."""
@@ -209,5 +238,5 @@ class SemAIM(BaseSelfSupervisor):
         GivenTokens; other generators make their own target and don't read them.
         """
         given = (teacher_tokens,) if isinstance(self.target_generator, GivenTokens) else ()
-        loss, order = self.loss_in_order(imgs, keys, self.target_generator(imgs, *given))
+        loss, order = self.loss_in_order(imgs, keys, self.target(imgs, *given))
         return loss.mean(), loss.gather(1, order.argsort(dim=1))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from semaim_mm.errors import InputError
 from semaim_mm.pretrain.draws import Draws
-from semaim_mm.pretrain.target import patchify
+from semaim_mm.pretrain.targets import patchify
 
 
 @MODELS.register_module()

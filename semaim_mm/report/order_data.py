@@ -23,7 +23,7 @@ from semaim_mm.pretrain import ORDERS, GivenTokens, PixelTarget, SemAIM, build_o
 from semaim_mm.pretrain.draws import Draws
 from semaim_mm.pretrain.order import Order, SimilarityBased
 from semaim_mm.pretrain.similarity import token_similarity
-from semaim_mm.pretrain.target import Target, patchify, unpatchify
+from semaim_mm.pretrain.targets import Target, patchify, unpatchify
 from semaim_mm.runtime.launch import load_config
 
 
@@ -176,7 +176,7 @@ def examine(
     imgs = imgs[0] if isinstance(imgs, list) else imgs
     grid = model.backbone.patch_resolution
     generator = model.target_generator
-    target = None if isinstance(generator, GivenTokens) else generator(imgs)
+    target = model.target(imgs) if _is_at_hand(generator) else None
     similarity, source = _similarity(model, imgs, target)
     ranks, centers = {}, {}
     for name, order in all_orders(model.order, model.order.similarity or "cls").items():
@@ -208,6 +208,11 @@ def examine(
     )
 
 
+def _is_at_hand(generator: torch.nn.Module) -> bool:
+    weights = getattr(generator, "weights", None)
+    return not isinstance(generator, GivenTokens) and (weights is None or Path(weights).is_file())
+
+
 def picture_draws(seed: int) -> Draws:
     """-> the draws of one picture: every order and every picture starts from the same ones."""
     return Draws(torch.tensor([[seed]]))
@@ -229,6 +234,8 @@ def _similarity(model: SemAIM, imgs: Tensor, target: Target | None) -> tuple[Ten
 
 
 def _target_kind(generator: torch.nn.Module) -> str:
+    if getattr(generator, "reads", None) is not None:
+        return f"{generator.out_dims} values a patch, tokens of the model itself among them"
     if not isinstance(generator, PixelTarget):
         return f"{generator.out_dims} teacher features a patch"
     pixels = "blurred pixels" if generator.blur_kernel else "pixels"

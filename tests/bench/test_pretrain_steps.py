@@ -36,6 +36,25 @@ def test_our_parts_give_the_models_own_loss(precision, tiny_model, imgs):
     assert_close(step.loss, expected, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("source", ["online", "target"])
+def test_parts_of_a_feature_target_give_the_models_own_loss(source, tiny_model, imgs, monkeypatch):
+    model = tiny_model(
+        target_generator=dict(type="EMATarget"),
+        head=dict(loss="unit_l2"),
+        ema=dict(),
+        similarity_from=source,
+    )
+    step, calls = OurStep(model, imgs, WRAPPER, "fp32"), []
+    make = model.target_generator.forward
+    monkeypatch.setattr(model.target_generator, "forward", lambda *x: calls.append(1) or make(*x))
+    torch.manual_seed(1)
+    for part in PARTS[:3]:
+        step.parts[part]()
+    assert len(calls) == 1
+    torch.manual_seed(1)
+    assert_close(step.loss, model.loss(imgs)["loss"], rtol=0, atol=0)
+
+
 def test_the_baselines_parts_give_its_own_loss(tiny_model, imgs):
     dense = DenseSemAIM(tiny_model())
     step = DenseStep(dense, imgs, "fp32")

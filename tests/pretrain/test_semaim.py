@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from semaim_mm.errors import InputError
 from semaim_mm.pretrain import order as orders
 from semaim_mm.pretrain.similarity import token_similarity
-from semaim_mm.pretrain.target import Target
+from semaim_mm.pretrain.targets import Target
 
 LENGTH = 15  # 3 x 5 patches of 4 pixels
 WITHOUT_MAP = ["center_out", "stochastic_center", "stochastic", "raster", "snake"]

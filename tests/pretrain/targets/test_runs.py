@@ -1,0 +1,82 @@
+"""The tiny leaves of features run as a user runs them: steps, held-out loss, checkpoint, resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from teachers import CLIP, random_teacher, save
+
+from semaim_mm.errors import InputError
+from semaim_mm.runtime.launch import build_runner, load_config
+
+SMALL = {
+    "total_batch": 8,
+    "base_lr": 0.16,
+    "train_dataloader.batch_size": 8,
+    "train_dataloader.num_workers": 0,
+    "train_dataloader.persistent_workers": False,
+    "val_dataloader.num_workers": 0,
+    "val_cfg.mean_dataloader.num_workers": 0,
+    "param_scheduler.0.end": 0.5,
+    "param_scheduler.1.begin": 0.5,
+    "model.backbone.arch.embed_dims": 32,
+    "model.backbone.arch.feedforward_channels": 64,
+}
+LEAVES = ("ema", "online", "pixels-ema", "clip")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, make_images) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    make_images(root / "pretrain", 32, size=64)
+    make_images(root / "pretrain_val", 8, size=64, seed=1)
+    return root
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> dict:
+    """Options that put a tiny CLIP tower with random weights in the teacher's place."""
+    args = dict(embed_dim=32, depth=2, num_heads=2, img_size=64, num_classes=24)
+    path = save(random_teacher(CLIP, **args).state_dict(), tmp_path_factory.mktemp("w") / "t.pth")
+    return {"model.target_generator.weights": str(path), "model.target_generator.model_args": args}
+
+
+def runner_of(leaf: str, data: Path, work_dir: Path, **options):
+    options = SMALL | {"data_root": str(data), "experiment_name": work_dir.name + leaf} | options
+    return build_runner(load_config(f"configs/pretrain/{leaf}.py", options, str(work_dir)))
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_a_tiny_leaf_trains_and_its_checkpoint_holds_no_teacher(name, data, clip, tmp_path):
+    options = clip if name == "clip" else {}
+    runner = runner_of(f"semaim_tiny_{name}", data, tmp_path, **options)
+    model = runner.train()
+    losses = runner.message_hub.get_scalar("train/loss").data[0]
+    assert len(losses) == 4 and np.isfinite(losses).all()
+    for metric in ("loss", "mean_predictor_loss"):
+        assert np.isfinite(runner.message_hub.get_scalar(f"val/{metric}").current())
+    (file,) = tmp_path.glob("epoch_1.pth")
+    saved = torch.load(file, weights_only=False)["state_dict"]
+    parts = {key.split(".")[0] for key in saved}
+    own = {"backbone", "neck", "head", "data_preprocessor"} | ({"ema"} if model.ema else set())
+    assert parts <= own and {"backbone", "neck", "head"} <= parts
+    if model.ema is not None:
+        pairs = zip(model.backbone.parameters(), model.ema.module.parameters(), strict=True)
+        assert any((a != b).any() for a, b in pairs), "the copy follows without delay"
+
+
+def test_a_run_is_resumed_with_its_teacher(data, clip, tmp_path):
+    runner_of("semaim_tiny_clip", data, tmp_path, **clip).train()
+    again = runner_of(
+        "semaim_tiny_clip", data, tmp_path, **clip, **{"train_cfg.max_epochs": 2, "resume": True}
+    )
+    again.train()
+    assert again.epoch == 2 and again.iter == 8
+
+
+def test_a_teacher_that_is_not_there_stops_the_run_with_a_sentence(data, tmp_path):
+    with pytest.raises(InputError, match="ViT-B-16.pt.*never downloaded, nor left random"):
+        runner_of("semaim_tiny_clip", data, tmp_path).train()
