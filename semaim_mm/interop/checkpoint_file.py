@@ -94,6 +94,8 @@ def read_file(path: str | Path, map_location: str = "cpu", lazily: bool = False)
             content = torch.load(
                 path, map_location=map_location, weights_only=True, mmap=lazily or None
             )
+    except InputError:  # of a TorchScript archive, with its reason
+        raise
     except pickle.UnpicklingError as error:
         reason = _reason(error)
         raise InputError(
