@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from semaim_mm.errors import InputError
+from semaim_mm.report.history import pretrained_record
 from semaim_mm.report.result import FILE_NAME, read_result
 
 # protocols that draw nothing at random: another seed is no other outcome
@@ -156,14 +157,6 @@ def seeds_of(content: Mapping[str, Any]) -> Seeds:
         pretraining = content["seed"]
     judge = mapping(protocol.get("evaluator")).get("type")
     return Seeds(pretraining, None if judge in WITHOUT_DRAWS else content["seed"])
-
-
-def pretrained_record(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The record of the pretrained weights; None where a run started from random ones."""
-    checkpoint = content["checkpoint"]
-    if checkpoint is None or content["protocol"].get("training") is None:
-        return checkpoint
-    return checkpoint.get("started_from")
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

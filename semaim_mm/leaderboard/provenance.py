@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semaim_mm.leaderboard.collect import Trusted, mapping, pretrained_record
+from semaim_mm.leaderboard.collect import Trusted, mapping
+from semaim_mm.report.history import BUDGET, pretrained_record
 
 STAGE = "stage.json"  # suite/state.py's record of the process that wrote a result
 
@@ -73,7 +74,7 @@ def run_of(root: Path, result: Trusted) -> Run:
         world_size=content["hardware"]["world_size"],
         versions=content["versions"],
         training=_plain(run.get("training")),
-        budget=_plain(mapping(weights.get("origin")).get("budget")),
+        budget=_budget(content["pretraining"]),
         coverage=_coverage(checkpoint.get("coverage") or weights.get("coverage")),
         chosen=_plain(run.get("chosen")),
     )
@@ -90,6 +91,10 @@ def finite(value: Any) -> Any:
 
 def _plain(record: Any) -> dict[str, Any] | None:
     return finite(mapping(record)) or None
+
+
+def _budget(pretraining: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if pretraining is None else {key: pretraining[key] for key in BUDGET}
 
 
 def _coverage(record: Any) -> dict[str, int] | None:

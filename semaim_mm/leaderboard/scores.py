@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from semaim_mm.errors import InputError
-from semaim_mm.leaderboard.collect import Trusted, mapping, pretrained_record
+from semaim_mm.leaderboard.collect import Trusted, mapping
+from semaim_mm.report.history import pretrained_record
 
 # the metric that a task is read by: the first of these that it has
 HEADLINES = ("top1", "bbox_mAP", "segm_mAP", "mIoU")

@@ -19,6 +19,7 @@ import numpy as np
 
 from semaim_mm.errors import InputError
 from semaim_mm.interop.checkpoint_file import sha256_of
+from semaim_mm.report.history import history_of
 
 SCHEMA_VERSION = "1.0"
 FILE_NAME, OUTCOMES_NAME = "result.json", "outcomes.npz"
@@ -43,7 +44,7 @@ def write_result(folder: str | Path, result: dict, outcomes: dict[str, np.ndarra
     """Complete, validate and write a result and its outcomes; neither is ever seen half-written.
 
     Args:
-        result: everything but schema_version, fingerprint, outcomes and digest.
+        result: everything but schema_version, fingerprint, pretraining, training, outcomes, digest.
         outcomes: arrays whose first axis is the data set's, e.g. ``correct`` (N,) bool.
 
     Raises:
@@ -55,6 +56,7 @@ def write_result(folder: str | Path, result: dict, outcomes: dict[str, np.ndarra
         schema_version=SCHEMA_VERSION, outcomes=None, outcomes_sha256=None
     )
     result["fingerprint"] = fingerprint(result["protocol"])
+    result |= history_of(result)
     if outcomes is not None:
         for name, array in outcomes.items():
             if len(array) != result["n_evaluated"]:

@@ -155,7 +155,7 @@ def test_random_weights_come_from_the_seed_that_drew_them(tmp_path):
 
 
 def test_parts_that_the_schema_leaves_free_may_be_anything(tmp_path):
-    odd = dict(weights("m"), origin=dict(seed="seven", budget=[1]), coverage=dict(new=None))
+    odd = dict(weights("m"), origin=dict(seed="seven", budget=[1]), coverage=None)
     run = dict(predictions=[1], per_class=2, training=3, chosen=4, decided_by=5, command=[])
     write(tmp_path, "odd", checkpoint=odd, protocol=dict(evaluator=["KNN"]), run=run)
     row = leaderboard(tmp_path).groups[0].rows[0]
@@ -166,9 +166,19 @@ def test_parts_that_the_schema_leaves_free_may_be_anything(tmp_path):
 def test_pretrained_weights_that_are_named_by_no_hash_are_left_out(tmp_path):
     write(tmp_path, "good")
     tuned = finetuned("bad", 0, 1)
-    tuned["checkpoint"]["started_from"]["sha256"] = ["x"]
-    write(tmp_path, **tuned)
+    path = write(tmp_path, **tuned)
+    checkpoint = json.loads(path.read_text())["checkpoint"]
+    checkpoint["started_from"]["sha256"] = ["x"]
+    rewrite(path, checkpoint=checkpoint)
     assert "which is no hash" in the_reason(tmp_path)
+
+
+@pytest.mark.parametrize("sha256", [["x"], None])
+def test_pretrained_weights_without_a_hash_are_not_written(tmp_path, sha256):
+    tuned = finetuned("bad", 0, 1)
+    tuned["checkpoint"]["started_from"]["sha256"] = sha256
+    with pytest.raises(InputError, match="pretraining"):
+        write(tmp_path, **tuned)
 
 
 def test_raw_pixels_have_no_seed(tmp_path):

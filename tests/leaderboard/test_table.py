@@ -210,7 +210,7 @@ def test_a_run_has_all_that_a_cell_opens(tmp_path):
     assert run.log == "ours/seed0/20260101_000000/20260101_000000.log"
     assert (run.command, run.pretraining_seed, run.fitting_seed) == ("run me", 0, None)
     assert run.checkpoint_sha256 == run.pretrained_sha256 == weights("ours 0")["sha256"]
-    assert run.budget == dict(epochs=5, images=40)
+    assert run.budget == dict(epochs=5, images=40, flops=None, device_hours=None)
     assert run.coverage == dict(matched=52, new=1, unused=0, changed=0)
     assert DIRTY in row.notes
 

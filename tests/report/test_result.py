@@ -90,3 +90,54 @@ def test_the_fingerprint_tells_protocols_apart_and_nothing_else():
     one = fingerprint(dict(task="knn", pooling="patches"))
     assert one == fingerprint(dict(pooling="patches", task="knn"))
     assert one != fingerprint(dict(task="knn", pooling="cls"))
+
+
+def test_the_history_is_read_off_the_checkpoints_and_typed(tmp_path):
+    started = dict(
+        file="pre.pth",
+        sha256="b" * 64,
+        coverage=None,
+        origin=dict(
+            budget=dict(epochs=5, images=40, flops=1e9, device_hours=0.5),
+            training=dict(total_batch=16, batch_norm_batch=16, precision="bf16", world_size=2),
+            resumes=1,
+        ),
+    )
+    tuned = dict(total_batch=8, batch_norm_batch=None, precision="fp32", max_iters=150)
+    checkpoint = dict(
+        file="iter_150.pth",
+        sha256="a" * 64,
+        coverage=None,
+        origin=dict(training=tuned, resumes=2),
+        started_from=started,
+    )
+    changes = dict(checkpoint=checkpoint, protocol=dict(training=dict(lr=1)))
+    result = read_result(write_result(tmp_path, example(**changes), None))
+    assert result["pretraining"] == dict(
+        sha256="b" * 64,
+        resumes=1,
+        total_batch=16,
+        batch_norm_batch=16,
+        precision="bf16",
+        world_size=2,
+        epochs=5,
+        images=40,
+        flops=1e9,
+        device_hours=0.5,
+    )
+    assert result["training"] == dict(
+        sha256="a" * 64,
+        resumes=2,
+        total_batch=8,
+        batch_norm_batch=None,
+        precision="fp32",
+        world_size=None,
+        epochs=None,
+        updates=150,
+    )
+    started["origin"]["budget"]["flops"] = "many"
+    again = read_result(write_result(tmp_path / "again", example(**changes), None))
+    assert again["pretraining"]["flops"] is None
+    tuned["total_batch"] = 7.5
+    with pytest.raises(InputError, match="training/total_batch"):
+        write_result(tmp_path / "broken", example(**changes), None)

@@ -1,6 +1,5 @@
 """What a row's pretraining cost: the columns by which equal epochs and equal FLOPs are read."""
 
-import math
 from dataclasses import dataclass
 
 from semaim_mm.leaderboard.model import Row
@@ -37,7 +36,7 @@ class Cost:
 def cost_of(row: Row) -> Cost:
     """A row -> the mean cost of its pretrainings, each counted once; None where one is unknown."""
     budgets = {run.pretrained_sha256: run.budget or {} for run in row.runs}
-    known = {kind: [_number(budget.get(kind)) for budget in budgets.values()] for kind in KINDS}
+    known = {kind: [budget.get(kind) for budget in budgets.values()] for kind in KINDS}
     means = {
         kind: None if None in values else sum(values) / len(values)
         for kind, values in known.items()
@@ -45,10 +44,3 @@ def cost_of(row: Row) -> Cost:
     if means["epochs"] is None and row.epochs is not None:
         means["epochs"] = float(row.epochs)
     return Cost(pretrained=any(run.pretrained_sha256 for run in row.runs), **means)
-
-
-def _number(value: object) -> float | None:
-    """What a checkpoint says of its budget is free; only a plain number counts."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if math.isfinite(value) and value >= 0 else None
