@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from semaim_mm.data.prepare import read_overlaps
+from semaim_mm.data.prepare import overlaps_at_hand, read_overlaps
 from semaim_mm.leaderboard.write.board import write_leaderboard
 from semaim_mm.runtime.launch import user_errors
 
@@ -24,10 +24,11 @@ def main() -> None:
     parser.add_argument(
         "--overlaps",
         nargs="+",
-        help="overlap.json files of tools/prepare_data.py, or folders of data sets that hold them",
+        help="overlap.json files of tools/prepare_data.py, or folders of data sets that hold them; "
+        "those in data/ unless told",
     )
     args = parser.parse_args()
-    overlaps = None if args.overlaps is None else read_overlaps(*args.overlaps)
+    overlaps = read_overlaps(*args.overlaps) if args.overlaps else overlaps_at_hand()
     # a log has no width of its own
     console = Console(width=None if sys.stdout.isatty() else 180)
     write_leaderboard(args.results, args.out, console, overlaps)

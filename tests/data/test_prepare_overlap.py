@@ -10,7 +10,15 @@ import pytest
 from PIL import Image
 from prepare_sets import write_file, write_pixels
 
-from semaim_mm.data.prepare import find_overlaps, judge, manifest_of, pixels, prepare, read_overlaps
+from semaim_mm.data.prepare import (
+    find_overlaps,
+    judge,
+    manifest_of,
+    overlaps_at_hand,
+    pixels,
+    prepare,
+    read_overlaps,
+)
 from semaim_mm.data.prepare.pixels import pixel_hash
 from semaim_mm.errors import InputError, UnreadableImageError
 
@@ -239,6 +247,14 @@ class TestResults:
         assert read_overlaps(mine / "overlap.json", mine, mine.parent) == overlaps
         with pytest.raises(InputError, match="to read overlaps from"):
             read_overlaps(mine / "nothing")
+
+    def test_those_of_the_usual_folder_are_at_hand(self, overlaps, tmp_path, monkeypatch):
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        assert overlaps_at_hand() is None
+        assert overlaps_at_hand("..") == overlaps
+        (tmp_path / "elsewhere/data").mkdir()
+        assert overlaps_at_hand() is None
 
     def test_frozen_features_of_weights_that_saw_test_images_are_flagged(self, overlaps):
         verdict = judge(result(self.mine, weights(self.web)), overlaps)

@@ -11,7 +11,7 @@ from semaim_mm.data.prepare.data_set import KINDS, check, prepare
 from semaim_mm.data.prepare.find_overlap import find_overlaps
 from semaim_mm.data.prepare.low_shot import write_low_shot
 from semaim_mm.data.prepare.manifest import data_record, find_manifest, manifest_of
-from semaim_mm.data.prepare.overlap import judge, read_overlaps
+from semaim_mm.data.prepare.overlap import judge, overlaps_at_hand, read_overlaps
 
 __all__ = [
     "KINDS",
@@ -21,6 +21,7 @@ __all__ = [
     "find_overlaps",
     "judge",
     "manifest_of",
+    "overlaps_at_hand",
     "prepare",
     "read_overlaps",
     "write_low_shot",

@@ -50,6 +50,11 @@ def read_overlaps(*places: str | Path) -> list[Overlap]:
     return [as_overlap(path, record) for path in paths for record in read_file(path)]
 
 
+def overlaps_at_hand(data: str | Path = "data") -> list[Overlap] | None:
+    """-> what was compared of the data sets in the usual folder; None where nothing was."""
+    return (read_overlaps(data) if Path(data).is_dir() else []) or None
+
+
 class Verdict(NamedTuple):
     """What overlaps say of a result.
 
