@@ -1,8 +1,9 @@
 """Blocks of the documentation that are made, not typed: recipes of leaves, helps of tools, modules.
 
 A page marks one by ``<!-- made: recipe LEAF LEAF -->``, ``<!-- made: help TOOL -->`` or
-``<!-- made: modules PACKAGE -->``, and ``<!-- end -->``. ``python tests/docs/doc_blocks.py`` writes
-them all anew; read the difference before you commit it.
+``<!-- made: modules PACKAGE -->`` (``suite`` and ``comparisons``: see measured_suite.py), and
+``<!-- end -->``. ``python tests/docs/doc_blocks.py`` writes them all anew; read the difference
+before you commit it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from measured_suite import comparison_table, suite_table
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
@@ -84,6 +86,7 @@ def modules(package: str) -> str:
 
 
 KINDS = {"recipe": recipe, "help": help_text, "modules": modules}
+KINDS |= {"suite": suite_table, "comparisons": comparison_table}
 
 
 def facts(leaf: str) -> dict[str, str]:

@@ -1,0 +1,172 @@
+"""What a suite measured, in a file small enough to commit, and the tables that pages show of it.
+
+``python tests/docs/measured_suite.py configs/suites/small.py`` reads the finished suite's folder
+and writes ``docs/measured/suites/small.json``; with ``--times`` also the times that a plan expects
+(``semaim_mm/suite/measured_seconds.json``). Then ``python tests/docs/doc_blocks.py`` writes the
+tables that ``<!-- made: suite small -->`` and ``<!-- made: comparisons small -->`` mark.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from semaim_mm.errors import InputError
+from semaim_mm.leaderboard.asked import asked_board, read_asked
+from semaim_mm.leaderboard.intervals import Interval
+from semaim_mm.leaderboard.model import Group, Leaderboard
+from semaim_mm.leaderboard.write.markdown import table
+from semaim_mm.leaderboard.write.overview import Column, Entry, overview
+from semaim_mm.leaderboard.write.text import NONE, p_value, score, span, with_margin
+from semaim_mm.suite.spec import read_spec
+from semaim_mm.suite.stages import Stage, plan
+from semaim_mm.suite.state import read_state
+from semaim_mm.suite.times import SHIPPED
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "docs" / "measured" / "suites"
+# shown beside the figure that a task is ranked by
+BESIDE = {"bbox_mAP": ("bbox_mAP_50", "bbox_AR@100", "segm_mAP")}
+
+
+def digest(board: Leaderboard, stages: Sequence[Stage], command: str) -> dict[str, Any]:
+    """A finished suite -> its table, comparisons, and by what and how long it was measured.
+
+    Raises:
+        InputError: a stage is not complete, or a result doesn't count.
+    """
+    if board.absent or board.excluded:
+        raise InputError(
+            f"{len(board.absent)} results are absent and {len(board.excluded)} excluded; a suite's "
+            f"table is published whole. Run {command} to its end."
+        )
+    found = overview(board)
+    columns = [
+        (column, metric)
+        for column in found.columns
+        for metric in (column.group.headline, *beside(column.group))
+    ]
+    runs = [run for group in board.groups for row in group.rows for run in row.runs]
+    records = {stage: read_state(stage) or {} for stage in stages}
+    return dict(
+        suite=board.suite,
+        command=command,
+        start=min(run.start for run in runs),
+        end=max(run.end for run in runs),
+        device=sorted({run.device for run in runs}),
+        versions={"torch": sorted({run.versions["torch"] for run in runs})},
+        commits=sorted({str(run.commit) for run in runs}),
+        process_hours=round(sum(r.get("seconds") or 0.0 for r in records.values()) / 3600, 2),
+        columns=[
+            dict(task=c.task, metric=metric, fingerprint=c.group.fingerprint)
+            for c, metric in columns
+        ],
+        rows=[
+            dict(
+                method=line.method,
+                cost=line.cost.told() if line.cost else None,
+                cells=_cells(dict(zip(map(id, found.columns), line.entries, strict=True)), columns),
+            )
+            for line in found.lines
+        ],
+        comparisons=[asdict(item) for item in board.comparisons],
+        notes=board.notes,
+    )
+
+
+def _cells(
+    entries: dict[int, Entry], columns: Sequence[tuple[Column, str]]
+) -> list[list[dict[str, Any]]]:
+    """-> of every column the intervals of a method's rows, one where all are selected alike."""
+    return [
+        [asdict(r.cells[metric].over_pretraining) for r in entries[id(c)].rows if metric in r.cells]
+        for c, metric in columns
+    ]
+
+
+def beside(group: Group) -> list[str]:
+    """-> a group's metrics that a table shows behind its headline."""
+    return [name for name in BESIDE.get(group.headline, ()) if name in group.metrics]
+
+
+def told(found: dict[str, Any]) -> str:
+    """A digest -> its file's text."""
+    return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+
+
+def read(name: str) -> dict[str, Any]:
+    """-> the committed digest of a suite."""
+    return json.loads((FOLDER / f"{name}.json").read_text())
+
+
+def suite_table(name: str) -> str:
+    """A suite's name -> when and by what it was measured, and methods x tasks."""
+    found = read(name)
+    header = ["method", "epochs", "FLOPs"]
+    header += [f"{c['task']}: {c['metric']} · {c['fingerprint'][:8]}" for c in found["columns"]]
+    rows = []
+    for row in found["rows"]:
+        epochs, _, flops, _ = row["cost"] or (NONE,) * 4
+        cells = ["; ".join(with_margin(Interval(**i)) for i in cell) for cell in row["cells"]]
+        rows.append([row["method"], epochs, flops, *(cell or NONE for cell in cells)])
+    about = (
+        f"`{found['command']}`, {found['start'][:10]} to {found['end'][:10]}, "
+        f"{found['process_hours']:g} hours of processes of one thread on {found['device'][0]}, "
+        f"torch {found['versions']['torch'][0]}, `docs/measured/suites/{name}.json`. Mean "
+        "over pretraining seeds ± half its 95 % interval, in percent."
+    )
+    return f"{about}\n\n{table(header, rows)}\n"
+
+
+def comparison_table(name: str) -> str:
+    """A suite's name -> what was declared to be compared, and what came of it."""
+    header = ("first", "second", "task", "metric", "difference", "over pretraining seeds")
+    header += ("corrected p", "smallest detectable", "verdict")
+    rows = []
+    for item in read(name)["comparisons"]:
+        seeds = Interval(**item["over_pretraining"]) if item["over_pretraining"] else None
+        line = (item["first"], item["second"], item["task"] or NONE, item["metric"] or NONE)
+        line += (score(seeds.value if seeds else None, sign=True), span(seeds, sign=True))
+        line += (p_value(item["corrected"]), score(item["detectable"]), item["verdict"])
+        rows.append(line)
+    return f"{table(header, rows, longest=400)}\n"
+
+
+def times(stages: Sequence[Stage], command: str, machine: str, date: str) -> dict[str, Any]:
+    """Stages -> the median seconds of each leaf and kind, as ``semaim_mm/suite/times.py`` reads.
+
+    Left out are stages of another length than their leaf's.
+    """
+    found: dict[str, list[float]] = {}
+    for stage in stages:
+        record = read_state(stage) or {}
+        longer = any(key.startswith("train_cfg.") for key in stage.options)
+        if record.get("status") == "complete" and not longer:
+            found.setdefault(f"{stage.config} {stage.kind}", []).append(record["seconds"])
+    seconds = {key: round(median(values)) for key, values in sorted(found.items())}
+    return dict(machine=machine, date=date, command=command, seconds=seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("spec")
+    parser.add_argument("--times", metavar="MACHINE", help="write the expected times too")
+    args = parser.parse_args()
+    spec = read_spec(args.spec)
+    stages, command = plan(spec), f"python tools/transfer.py {args.spec}"
+    found = digest(asked_board(spec.folder, read_asked(spec.folder)), stages, command)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / f"{spec.name}.json").write_text(told(found))
+    if args.times:
+        content = times(stages, command, args.times, found["end"][:10])
+        path = ROOT / "semaim_mm" / "suite" / SHIPPED
+        path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

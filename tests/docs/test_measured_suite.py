@@ -1,0 +1,63 @@
+"""A suite's committed table says what its results say, and is published whole or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import measured_suite
+import pytest
+from boards import write_suite
+
+from semaim_mm.errors import InputError
+from semaim_mm.leaderboard.asked import asked_board, read_asked
+from semaim_mm.leaderboard.write.text import with_margin
+from semaim_mm.suite.stages import Stage
+from semaim_mm.suite.state import write_state
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory):
+    root = write_suite(tmp_path_factory.mktemp("suite"))
+    return asked_board(root, read_asked(root), resamples=50)
+
+
+def stage(folder, number, kind="test", **options):
+    return Stage(f"s{number}", kind, "m", "t", 0, "leaf.py", options, folder / str(number))
+
+
+def test_a_suite_that_is_not_whole_is_not_published(board):
+    with pytest.raises(InputError, match="2 results are absent and 1 excluded"):
+        measured_suite.digest(board, [], "run me")
+
+
+def test_the_tables_are_those_of_the_results(board, tmp_path, monkeypatch):
+    whole = replace(board, absent=(), excluded=())
+    monkeypatch.setattr(measured_suite, "FOLDER", tmp_path)
+    found = measured_suite.digest(whole, [], "run me")
+    (tmp_path / "tiny.json").write_text(measured_suite.told(found))
+    text = measured_suite.suite_table("tiny")
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert [line.split(" | ")[0].strip("| ") for line in lines[2:]] == ["ours", "theirs", "none"]
+    for group in board.groups:
+        for row in group.rows:
+            shown = with_margin(row.cells[group.headline].over_pretraining)
+            assert any(shown in line and row.method in line for line in lines)
+    compared = measured_suite.comparison_table("tiny")
+    assert board.comparisons and all(item.verdict in compared for item in board.comparisons)
+
+
+def test_detection_shows_more_than_its_headline(board):
+    group = replace(board.groups[0], headline="bbox_mAP", metrics={"bbox_mAP": "", "segm_mAP": ""})
+    assert measured_suite.beside(group) == ["segm_mAP"]
+    assert measured_suite.beside(board.groups[0]) == []
+
+
+def test_expected_times_are_medians_of_what_is_as_long_as_its_leaf(tmp_path):
+    stages = [stage(tmp_path, n) for n in range(3)]
+    longer = stage(tmp_path, 3, **{"train_cfg.max_epochs": 4})
+    for each, seconds in zip([*stages, longer], (1.0, 9.0, 2.4, 50.0), strict=True):
+        write_state(each, status="complete", seconds=seconds)
+    unfinished = stage(tmp_path, 4, "train")
+    write_state(unfinished, status="running")
+    found = measured_suite.times([*stages, longer, unfinished], "run me", "a box", "2026-01-01")
+    assert found["seconds"] == {"leaf.py test": 2}
