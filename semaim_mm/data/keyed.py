@@ -73,7 +73,9 @@ class KeyedDataset(Dataset):
 
     def __getitem__(self, key: "SampleKey | int") -> dict:
         if not isinstance(key, SampleKey):
-            return self.dataset[key]
+            if not self.skip_unreadable:
+                return self.dataset[key]
+            key = SampleKey(0, 0, key)
         item, unreadable = self._read(key)
         sample = item.get("data_samples")
         if sample is not None:

@@ -50,6 +50,10 @@ def spread_keys(cfg: Any) -> None:
     budget = cfg.get("unreadable_budget", 0)
     if budget and cfg.get("train_dataloader"):
         cfg.train_dataloader.dataset.skip_unreadable = True
+        # the held-out loss is compared with a mean over training images: over those that are left
+        loader = (cfg.get("val_cfg") or {}).get("mean_dataloader")
+        if loader is not None and loader.dataset.type != "KeyedDataset":
+            loader.dataset = dict(type="KeyedDataset", dataset=loader.dataset, skip_unreadable=True)
         for hook in cfg.custom_hooks:
             if hook["type"] == "SkippedImagesHook":
                 hook["budget"] = budget
