@@ -213,6 +213,7 @@ class TransferRunner(ReliableRunner):
         # Runner.resume would execute a config found here
         checkpoint.get("meta", {}).pop("config", None)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        self.take_over(checkpoint, filename)
         model = unwrap(self.model)
         state = state_dict_of(checkpoint, filename)
         missing = [key for key in model.state_dict() if key not in state]
@@ -225,7 +226,6 @@ class TransferRunner(ReliableRunner):
         checkpoint = _load_checkpoint_to_model(
             model, checkpoint, strict, revise_keys=revise_keys or [(r"^module\.", "")]
         )
-        self.keep_random_states(checkpoint)
         self._has_loaded = True
         self.logger.info(f"Loaded {len(state)} weights from {filename}")
         return checkpoint
