@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Trains CONFIG on GPUS devices of this machine, or of several machines: run it on each, with
-# NNODES, NODE_RANK (0, 1, ...), MASTER_ADDR and PORT set.
+# NNODES, NODE_RANK (0, 1, ...), MASTER_ADDR and PORT set. MAX_RESTARTS is how often all processes
+# are started again after one of them has died (default 0); it needs --resume auto.
 set -euo pipefail
 
 if (($# < 2)); then
@@ -13,6 +14,19 @@ if [[ ! $2 =~ ^[1-9][0-9]*$ ]]; then
     "say how many devices of this machine to use." >&2
   exit 2
 fi
+restarts=${MAX_RESTARTS:-0}
+again=()
+if [[ ! $restarts =~ ^[0-9]+$ ]]; then
+  echo "Usage: MAX_RESTARTS is '$restarts', which is not a whole number; say how often to start" \
+    "again after a process has died, or leave it out." >&2
+  exit 2
+fi
+if ((restarts > 0)) && [[ ! " ${*:3} " =~ \ --resume[\ =]auto\  ]]; then
+  echo "Usage: MAX_RESTARTS=$restarts would start anew after a process has died, and what was" \
+    "trained would be lost; give --resume auto too." >&2
+  exit 2
+fi
+if ((restarts > 0)); then again=(--max-restarts="$restarts"); fi
 config=$1
 gpus=$2
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -24,4 +38,5 @@ exec torchrun \
   --nproc_per_node="$gpus" \
   --master_addr="${MASTER_ADDR:-127.0.0.1}" \
   --master_port="${PORT:-29500}" \
+  ${again[@]+"${again[@]}"} \
   "$root/tools/train.py" "$config" --launcher pytorch "${@:3}"

@@ -31,6 +31,8 @@ from semaim_mm.runtime.reliable.newest import newest_checkpoint
 from semaim_mm.runtime.reliable.runner import ReliableRunner
 from semaim_mm.runtime.spread import spread_keys
 
+LOADER_SECONDS = 300  # for a batch, where a loader's timeout says nothing else; 0 waits for ever
+
 
 @RUNNERS.register_module()
 class TransferRunner(ReliableRunner):
@@ -144,7 +146,9 @@ class TransferRunner(ReliableRunner):
 
     @staticmethod
     def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> DataLoader:
-        if isinstance(dataloader, dict) and dataloader.get("num_workers", 0) == 0:
+        if isinstance(dataloader, dict) and dataloader.get("num_workers", 0):
+            dataloader = {"timeout": LOADER_SECONDS, **dataloader}
+        elif isinstance(dataloader, dict):
             # torch refuses these without workers; --cfg-options num_workers=0 should just work
             workers_only = ("persistent_workers", "prefetch_factor", "timeout")
             dataloader = {k: v for k, v in dataloader.items() if k not in workers_only}

@@ -61,10 +61,11 @@ def test_a_pretraining_goes_on_with_accumulated_steps(place, whole, tmp_path):
     assert ended.code == 0, ended.out[-3000:]
     assert "resumed epoch: 1, iter: 4" in ended.out
     steps = runs.steps(tmp_path)[-8:]
-    seen = [sorted(map(tuple, a["samples"] + b["samples"])) for a, b in zip(*[iter(steps)] * 2)]
+    pairs = list(zip(steps[::2], steps[1::2], strict=True))
+    seen = [sorted(map(tuple, a["samples"] + b["samples"])) for a, b in pairs]
     wanted = [sorted(map(tuple, line["samples"])) for line in runs.steps(whole)[2:]]
     assert seen == wanted
-    means = [(a["loss"] + b["loss"]) / 2 for a, b in zip(*[iter(steps)] * 2)]
+    means = [(a["loss"] + b["loss"]) / 2 for a, b in pairs]
     # accumulated, an update takes the rate of its last step, half an update later
     assert means == pytest.approx(losses(runs.steps(whole)[2:]), rel=0.02)
     for ours, theirs in zip(

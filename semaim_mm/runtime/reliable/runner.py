@@ -14,8 +14,10 @@ from torch import nn
 
 from semaim_mm.runtime.hooks import unwrap
 from semaim_mm.runtime.reliable.finite import refuse_non_finite
+from semaim_mm.runtime.reliable.hang import HangHook
 from semaim_mm.runtime.reliable.kept_batch import KEY, batch_record, go_on_with, may_be_split
 from semaim_mm.runtime.reliable.lock import Lock, alone_in
+from semaim_mm.runtime.reliable.lost import told_in_sentences
 from semaim_mm.runtime.reliable.newest import newest_checkpoint
 from semaim_mm.runtime.reliable.random_states import random_states
 from semaim_mm.runtime.reliable.ranks import stop_together
@@ -33,13 +35,21 @@ class ReliableRunner(Runner):
     lock: Lock | None = None
 
     def train(self) -> nn.Module:
-        with alone_in(self.work_dir) as self.lock:
+        with told_in_sentences(self), alone_in(self.work_dir) as self.lock:
             try:
                 return super().train()
             finally:
                 for hook in self.hooks:
-                    if isinstance(hook, StopSignalHook):
+                    if isinstance(hook, StopSignalHook | HangHook):
                         hook.restore()
+
+    def val(self) -> dict:
+        with told_in_sentences(self):
+            return super().val()
+
+    def test(self) -> dict:
+        with told_in_sentences(self):
+            return super().test()
 
     def load_or_resume(self) -> None:
         """As mmengine's; the newest checkpoint is looked for again, now that the dir is held.
