@@ -23,6 +23,7 @@ from semaim_mm.runtime.reliable.random_states import random_states
 from semaim_mm.runtime.reliable.ranks import stop_together
 from semaim_mm.runtime.reliable.save import save_atomically
 from semaim_mm.runtime.reliable.stop import StopSignalHook
+from semaim_mm.runtime.reliable.work_dir import check_work_dir
 
 
 class ReliableRunner(Runner):
@@ -33,6 +34,11 @@ class ReliableRunner(Runner):
 
     loaded_random_states: list[dict[str, Any]] | None = None
     lock: Lock | None = None
+
+    @classmethod
+    def from_cfg(cls, cfg: Any) -> "ReliableRunner":
+        check_work_dir(cfg["work_dir"])
+        return super().from_cfg(cfg)
 
     def train(self) -> nn.Module:
         with told_in_sentences(self), alone_in(self.work_dir) as self.lock:
