@@ -135,9 +135,15 @@ def test_a_rank_that_hangs_is_named_with_its_step(hangs, place, tmp_path):
 @pytest.mark.slow
 def test_a_rank_that_hangs_in_its_forward_pass_is_named(place, tmp_path):
     def stuck(runner) -> None:
-        runner.model.module.backbone.register_forward_hook(
-            lambda *_: time.sleep(runs.LIMIT) if runner.iter == 3 else None
-        )
+        model = runner.model.module
+        loss = model.loss
+
+        def slow(*args, **kwargs):
+            if runner.iter == 3:
+                sleeping(runner)
+            return loss(*args, **kwargs)
+
+        model.loss = slow
 
     given = options(place) | {"default_hooks.hang.seconds": 8}
     ended = runs.train_ranks(shipped.PRETRAIN, given, tmp_path, [None, stuck])
