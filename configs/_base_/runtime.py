@@ -7,7 +7,7 @@ default_scope = "mmpretrain"
 precision = "auto"  # bf16 on accelerators, fp32 on the CPU
 tensorboard = False
 unreadable_budget = 0  # training images that may be skipped because they can't be decoded
-randomness = dict(seed=0)
+randomness = dict(seed=0, deterministic=False)  # True: docs/reliability.md
 load_from = None
 resume = False
 

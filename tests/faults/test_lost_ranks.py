@@ -10,10 +10,12 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import fault_runs as runs
 import pytest
 import shipped_leaves as shipped
+import torch
 
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.reliable.hang import EXIT_CODE, Beat, HangHook, Watch, behind
@@ -192,6 +194,26 @@ def test_a_watch_stops_a_process_without_a_sign_of_life(tmp_path, monkeypatch, c
     told = capsys.readouterr().err
     assert "error: Of rank 1 there is no sign." in told and "hang.rank0.txt" in told
     assert "test_lost_ranks.py" in (tmp_path / "hang.rank0.txt").read_text()
+
+
+def test_a_watched_model_gives_what_it_gave_and_is_watched_no_longer_than_its_training(tmp_path):
+    model = torch.nn.Linear(2, 1)
+    runner = SimpleNamespace(model=model, work_dir=tmp_path, iter=4, rank=0, world_size=1)
+    image = torch.ones(1, 2)
+    wanted = model(image)
+    hook = HangHook()
+    hook.before_train(runner)
+    begun = hook._beat.count
+    assert torch.equal(model.eval()(image), wanted) and hook._beat.count == begun
+    assert torch.equal(model.train()(image), wanted) and hook._beat.count == begun + 1
+    assert hook._beat.place == "iteration 5, after the forward pass"
+    assert any(thread.name == "hang" for thread in threading.enumerate())
+    hook.restore()
+    assert not model._forward_hooks
+    for thread in threading.enumerate():
+        if thread.name == "hang":
+            thread.join(10)
+            assert not thread.is_alive()
 
 
 def test_a_watch_of_no_seconds_is_refused():

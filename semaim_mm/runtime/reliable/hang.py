@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from torch import nn
 
 from semaim_mm.errors import InputError
 from semaim_mm.report.result import replacing
@@ -68,9 +69,7 @@ class HangHook(Hook):
         run = from_main(f"{os.getpid()} {time.time()}")
         folder = Path(runner.work_dir, FOLDER)
         folder.mkdir(exist_ok=True)
-        self._forward = runner.model.register_forward_hook(
-            lambda model, *_: model.training and self._now(f"{self._step}, after the forward pass")
-        )
+        self._forward = runner.model.register_forward_hook(self._after_forward)
         self._step = f"iteration {runner.iter + 1}"
         self._now(f"{self._step}, loading data")
         self._over = threading.Event()
@@ -103,6 +102,10 @@ class HangHook(Hook):
             self._over.set()
             self._forward.remove()
             self._over = None
+
+    def _after_forward(self, model: nn.Module, *_: Any) -> None:
+        if model.training:
+            self._now(f"{self._step}, after the forward pass")
 
     def _now(self, place: str) -> None:
         self._beat = Beat(self._beat.count + 1, place)
