@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import socket
@@ -207,6 +208,7 @@ def test_a_watched_model_gives_what_it_gave_and_is_watched_no_longer_than_its_tr
     assert torch.equal(model.eval()(image), wanted) and hook._beat.count == begun
     assert torch.equal(model.train()(image), wanted) and hook._beat.count == begun + 1
     assert hook._beat.place == "iteration 5, after the forward pass"
+    assert torch.equal(copy.deepcopy(model)(image), wanted)  # as BudgetHook copies it
     assert any(thread.name == "hang" for thread in threading.enumerate())
     hook.restore()
     assert not model._forward_hooks

@@ -69,7 +69,13 @@ class HangHook(Hook):
         run = from_main(f"{os.getpid()} {time.time()}")
         folder = Path(runner.work_dir, FOLDER)
         folder.mkdir(exist_ok=True)
-        self._forward = runner.model.register_forward_hook(self._after_forward)
+
+        # a function and no method: a model may be copied, but not the lock in a hook of it
+        def after_forward(model: nn.Module, *_: Any) -> None:
+            if model.training:
+                self._now(f"{self._step}, after the forward pass")
+
+        self._forward = runner.model.register_forward_hook(after_forward)
         self._step = f"iteration {runner.iter + 1}"
         self._now(f"{self._step}, loading data")
         self._over = threading.Event()
@@ -102,10 +108,6 @@ class HangHook(Hook):
             self._over.set()
             self._forward.remove()
             self._over = None
-
-    def _after_forward(self, model: nn.Module, *_: Any) -> None:
-        if model.training:
-            self._now(f"{self._step}, after the forward pass")
 
     def _now(self, place: str) -> None:
         self._beat = Beat(self._beat.count + 1, place)

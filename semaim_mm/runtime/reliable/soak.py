@@ -100,7 +100,7 @@ class Soak:
         child = context.Process(target=_train, args=(folder, self._options()))
         child.start()
         if fault is not None:
-            child.join(self.random.uniform(0.1, 0.7) * self.typical)
+            child.join(self.random.uniform(0.1, 0.4) * self.typical)
             if child.is_alive() and strike(child.pid, fault, self.random):
                 self.survived[fault] += 1
         child.join(LIMIT)
