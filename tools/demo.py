@@ -11,6 +11,7 @@ from semaim_mm.data.sample import build_sample_data, default_sample_path
 from semaim_mm.leaderboard.write.board import write_leaderboard
 from semaim_mm.report.order_figure import write_order_figures
 from semaim_mm.runtime.launch import user_errors
+from semaim_mm.suite.execute import exit_code
 from semaim_mm.suite.run import run_suite
 from semaim_mm.suite.spec import read_spec
 from semaim_mm.suite.stages import output_of, plan
@@ -39,8 +40,7 @@ def main() -> None:
         write_order_figures(checkpoint, pictures, out=spec.folder / "orders")
     page = write_leaderboard(spec.folder, spec.folder / "leaderboard", console)
     console.print(f"Open {page} in a browser.", soft_wrap=True)
-    if any(outcome.status in ("failed", "waits") for outcome in outcomes):
-        sys.exit(1)
+    sys.exit(exit_code(outcomes))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import sys
 from rich.console import Console
 
 from semaim_mm.runtime.launch import user_errors
+from semaim_mm.suite.execute import exit_code
 from semaim_mm.suite.run import run_suite
 from semaim_mm.suite.spec import read_spec, spec_of_checkpoint
 from semaim_mm.suite.stages import plan, with_their_inputs
@@ -44,8 +45,7 @@ def main() -> None:
     console.print(results_table(spec, outcomes))
     written = f"python tools/leaderboard.py {spec.folder} --out {spec.folder / 'leaderboard'}"
     console.print(f"The leaderboard: {written}", soft_wrap=True)
-    if any(outcome.status in ("failed", "waits") for outcome in outcomes):
-        sys.exit(1)
+    sys.exit(exit_code(outcomes))
 
 
 if __name__ == "__main__":

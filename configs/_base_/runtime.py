@@ -7,7 +7,7 @@ default_scope = "mmpretrain"
 precision = "auto"  # bf16 on accelerators, fp32 on the CPU
 tensorboard = False
 unreadable_budget = 0  # training images that may be skipped because they can't be decoded
-randomness = dict(seed=0)
+randomness = dict(seed=0, deterministic=False)  # True: docs/reliability.md
 load_from = None
 resume = False
 
@@ -22,6 +22,7 @@ default_hooks = dict(
     finite=dict(type="FiniteStepHook", stop_after=3),  # NaN updates in a row that end the run
     stop=dict(type="StopSignalHook", signals=["SIGTERM", "SIGUSR1", "SIGUSR2"]),
     status=dict(type="StatusHook"),
+    hang=dict(type="HangHook", seconds=900),  # without a sign of life that end the run
 )
 custom_hooks = [dict(type="SeedStepHook")]
 
@@ -31,5 +32,5 @@ visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")]
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
-    dist_cfg=dict(backend="nccl"),
+    dist_cfg=dict(backend="nccl", timeout=1800),  # HangHook names the rank before that
 )

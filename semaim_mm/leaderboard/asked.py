@@ -16,7 +16,7 @@ from semaim_mm.leaderboard.table import leaderboard
 
 FILE_NAME = "suite.json"
 KINDS = ("pretrain", "train", "test")
-STATUSES = ("complete", "failed", "waits", "running", "to run")
+STATUSES = ("complete", "failed", "interrupted", "waits", "running", "to run")
 NAMES = {"type": "array", "items": {"type": "string", "minLength": 1}, "uniqueItems": True}
 STAGE = {
     "type": "object",

@@ -11,6 +11,7 @@ from semaim_mm.runtime.precision import (
 from semaim_mm.runtime.record import RecordHook
 from semaim_mm.runtime.reliable import (
     FiniteStepHook,
+    HangHook,
     ResumableEpochLoop,
     ResumableIterLoop,
     SafeCheckpointHook,
@@ -27,6 +28,7 @@ __all__ = [
     "FiniteStepHook",
     "Float16OptimWrapper",
     "Float32OptimWrapper",
+    "HangHook",
     "RecordHook",
     "ResumableEpochLoop",
     "ResumableIterLoop",

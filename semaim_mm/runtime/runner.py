@@ -31,6 +31,8 @@ from semaim_mm.runtime.reliable.newest import newest_checkpoint
 from semaim_mm.runtime.reliable.runner import ReliableRunner
 from semaim_mm.runtime.spread import spread_keys
 
+LOADER_SECONDS = 300  # for a batch, where a loader's timeout says nothing else; 0 waits for ever
+
 
 @RUNNERS.register_module()
 class TransferRunner(ReliableRunner):
@@ -144,7 +146,9 @@ class TransferRunner(ReliableRunner):
 
     @staticmethod
     def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> DataLoader:
-        if isinstance(dataloader, dict) and dataloader.get("num_workers", 0) == 0:
+        if isinstance(dataloader, dict) and dataloader.get("num_workers", 0):
+            dataloader = {"timeout": LOADER_SECONDS, **dataloader}
+        elif isinstance(dataloader, dict):
             # torch refuses these without workers; --cfg-options num_workers=0 should just work
             workers_only = ("persistent_workers", "prefetch_factor", "timeout")
             dataloader = {k: v for k, v in dataloader.items() if k not in workers_only}
@@ -213,6 +217,7 @@ class TransferRunner(ReliableRunner):
         # Runner.resume would execute a config found here
         checkpoint.get("meta", {}).pop("config", None)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        self.take_over(checkpoint, filename)
         model = unwrap(self.model)
         state = state_dict_of(checkpoint, filename)
         missing = [key for key in model.state_dict() if key not in state]
@@ -225,7 +230,6 @@ class TransferRunner(ReliableRunner):
         checkpoint = _load_checkpoint_to_model(
             model, checkpoint, strict, revise_keys=revise_keys or [(r"^module\.", "")]
         )
-        self.keep_random_states(checkpoint)
         self._has_loaded = True
         self.logger.info(f"Loaded {len(state)} weights from {filename}")
         return checkpoint

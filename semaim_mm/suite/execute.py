@@ -1,4 +1,7 @@
-"""Running a suite's stages: each as soon as its input is there; a failed one stops no other."""
+"""Running a suite's stages: each as soon as its input is there; a failed one stops no other.
+
+One that saved itself on a signal is interrupted, not failed: the next run resumes it.
+"""
 
 import fcntl
 import signal
@@ -10,13 +13,20 @@ from typing import Any, NamedTuple
 
 from semaim_mm.errors import InputError
 from semaim_mm.interop.checkpoint_file import sha256_of
+from semaim_mm.runtime.reliable.status import FILE_NAME as STATUS_FILE
+from semaim_mm.runtime.reliable.status import read_status
+from semaim_mm.runtime.reliable.stop import EXIT_CODE as STOPPED
 from semaim_mm.suite.local import LocalJobs
 from semaim_mm.suite.stages import Stage, command_of, output_of, settle, shell_line
 from semaim_mm.suite.state import clear_if_stale, is_finished, key_of, read_state, write_state
 
+DONE = ("complete", "finished before")
+
 
 class Outcome(NamedTuple):
-    """How a stage ended: 'finished before', 'complete', 'failed' or 'waits' for a failed one."""
+    """How a stage ended: 'finished before', 'complete', 'failed', 'interrupted' (a signal stopped
+    it, its state saved), or 'waits' for one of the last two.
+    """
 
     stage: Stage
     status: str
@@ -87,9 +97,10 @@ class SuiteRun:
             before = [self.outcomes.get(name) for name in stage.after]
             if None in before:
                 continue
-            lacking = [o.stage.name for o in before if o.status in ("failed", "waits")]
+            lacking = [outcome for outcome in before if outcome.status not in DONE]
             if lacking:
-                self._end(Outcome(stage, "waits"), f"left out, {lacking[0]} failed")
+                why = "was interrupted" if lacking[0].status == "interrupted" else "failed"
+                self._end(Outcome(stage, "waits"), f"left out, {lacking[0].stage.name} {why}")
                 continue
             try:
                 self._begin(settle(stage, self.stages))
@@ -133,7 +144,14 @@ class SuiteRun:
             stage, log = running.stage, Path(running.record["log"])
             seconds = round(time.monotonic() - running.since, 1)
             output = output_of(stage)
-            if code != 0 or not output.is_file():
+            if _was_stopped(running, code):
+                write_state(
+                    stage, status="interrupted", returncode=code, seconds=seconds, **running.record
+                )
+                told = f"interrupted after {seconds:.0f} s, its state saved: run the suite again"
+                self._end(Outcome(stage, "interrupted", seconds, log), told)
+                continue
+            if code != 0 or not output.is_file() or not _trained_to_its_end(stage):
                 write_state(
                     stage, status="failed", returncode=code, seconds=seconds, **running.record
                 )
@@ -172,6 +190,31 @@ class SuiteRun:
             if not self.jobs.outlive_the_runner:
                 for running in self.running:
                     running.job.stop()
+                    write_state(running.stage, status="interrupted", **running.record)
+
+
+def _was_stopped(running: Running, code: int) -> bool:
+    """Whether a stage saved itself on a signal and left; of several ranks, torchrun tells 1."""
+    if code == STOPPED:
+        return True
+    status = running.stage.folder / STATUS_FILE
+    begun = time.time() - (time.monotonic() - running.since)
+    if code != 1 or not status.is_file() or status.stat().st_mtime < begun:
+        return False
+    return "stopped" in read_status(running.stage.folder)
+
+
+def _trained_to_its_end(stage: Stage) -> bool:
+    """Whether a training's status.json says so; one that wrote none is believed."""
+    return stage.kind == "test" or read_status(stage.folder).get("status") != "incomplete"
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """-> a suite's exit code: 0, 1 where a stage failed, else that of a stopped training."""
+    states = {outcome.status for outcome in outcomes}
+    if "failed" in states:
+        return 1
+    return STOPPED if states - set(DONE) else 0
 
 
 def input_of(stage: Stage, stages: Sequence[Stage]) -> str | None:

@@ -1,7 +1,7 @@
 """``suite.json``: what a suite asks for and how far it got, for the leaderboard to read.
 
 One JSON file in the suite's folder: its methods, tasks, seeds and declared comparisons, and every
-stage with its status ('complete', 'failed', 'waits', 'running', 'to run') and log.
+stage with its status ('complete', 'failed', 'interrupted', 'waits', 'running', 'to run') and log.
 """
 
 import json

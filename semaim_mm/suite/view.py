@@ -10,7 +10,7 @@ from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.scores import HEADLINES
 from semaim_mm.report.result import read_result
 from semaim_mm.runtime.launch import load_config
-from semaim_mm.suite.execute import Outcome, input_of
+from semaim_mm.suite.execute import DONE, Outcome, input_of
 from semaim_mm.suite.spec import Spec
 from semaim_mm.suite.stages import (
     Stage,
@@ -120,7 +120,7 @@ def _cell(outcomes: Sequence[Outcome]) -> str:
     if failed:
         return "\n".join(f"failed: {o.log}" for o in failed)
     tests = [o for o in outcomes if o.stage.kind == "test"]
-    values = [f"{headline(output_of(o.stage))[1]:.1f}" for o in tests if o.status != "waits"]
+    values = [f"{headline(output_of(o.stage))[1]:.1f}" for o in tests if o.status in DONE]
     return " ".join(values) or "-"
 
 
@@ -132,11 +132,7 @@ def headline(result: Path) -> tuple[str, float]:
 
 
 def _headline_note(outcomes: Sequence[Outcome]) -> str:
-    done = [
-        o
-        for o in outcomes
-        if o.stage.kind == "test" and o.status in ("complete", "finished before")
-    ]
+    done = [o for o in outcomes if o.stage.kind == "test" and o.status in DONE]
     names = {o.stage.task: headline(output_of(o.stage))[0] for o in done}
     told = ", ".join(f"{task} {name}" for task, name in names.items())
     return f"{told}, in percent" if told else ""

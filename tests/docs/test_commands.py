@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -141,6 +142,7 @@ CHECKS = {
     "tools/transfer.py": suite,
     "tools/benchmark.py": no_benchmark,
     "tools/coverage_simulation.py": no_simulation,
+    "tools/soak.py": without("Soak", SimpleNamespace(run=lambda: dict(trainings=1, equal=1))),
     "tools/dist_train.sh": by_launcher("torchrun"),
     "tools/dist_test.sh": by_launcher("torchrun"),
     "tools/slurm_train.sh": by_launcher("srun"),

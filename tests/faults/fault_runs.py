@@ -43,10 +43,14 @@ def start(
     resume: str | None = "auto",
     rank: int = 0,
     ranks: int = 1,
+    before: Callable[[], None] | None = None,
 ) -> multiprocessing.Process:
-    """Fork a process that trains, as tools/train.py does; the caller joins it."""
+    """Fork a process that trains, as tools/train.py does; the caller joins it.
+
+    ``before`` is called in it before anything is read.
+    """
     work_dir.mkdir(parents=True, exist_ok=True)
-    arguments = (leaf, options, work_dir, fault, resume, rank, ranks)
+    arguments = (leaf, options, work_dir, fault, resume, rank, ranks, before)
     process = multiprocessing.get_context("fork").Process(target=_train, args=arguments)
     process.start()
     return process
@@ -81,7 +85,7 @@ def train_ranks(
     return [end(process, work_dir, rank) for rank, process in enumerate(started)]
 
 
-def _train(leaf, options, work_dir, fault, resume, rank, ranks) -> None:
+def _train(leaf, options, work_dir, fault, resume, rank, ranks, before) -> None:
     with (work_dir / f"out{rank}.txt").open("ab", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -93,6 +97,8 @@ def _train(leaf, options, work_dir, fault, resume, rank, ranks) -> None:
         os.environ.update(LOCAL_RANK=str(rank), RANK=str(rank), WORLD_SIZE=str(ranks))
         meeting = f"file://{work_dir}/meeting"
         torch.distributed.init_process_group("gloo", meeting, rank=rank, world_size=ranks)
+    if before is not None:
+        before()
     with user_errors():
         # mmengine's loggers are found by this name, and the parent may have had some
         cfg = load_config(

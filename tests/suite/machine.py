@@ -40,6 +40,7 @@ class Machine:
     def __init__(self, places: int = 1, lasts: int = 1):
         self.places, self.lasts = places, lasts
         self.commands, self.score, self.cancelled = {}, None, []
+        self.stops: set[str] = set()
         self.ran, self.fails, self.running, self.most, self.taken_up = [], set(), 0, 0, []
 
     def start(self, stage: Stage, command: list[str], log: Path, number: str | None) -> Job:
@@ -49,6 +50,10 @@ class Machine:
         self.running += 1
         self.most = max(self.most, self.running)
         return Job(self, stage, command, log)
+
+    def stopping(self, stage: Stage) -> int:
+        """What a training that a signal stops does; -> its exit code."""
+        return 75
 
     def cancel(self, number: str) -> None:
         self.cancelled.append(number)
@@ -73,6 +78,8 @@ class Job:
         self.machine.running -= 1
         fails = self.stage.name in self.machine.fails
         self.log.write_text("Traceback\nerror: it broke\n" if fails else "fine\n")
+        if self.stage.name in self.machine.stops:
+            return self.machine.stopping(self.stage)
         if fails:
             return 2
         output = output_of(self.stage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from machine import SPEC, Machine, spec_in
 
 from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.asked import asked_board, read_asked
-from semaim_mm.suite.execute import Progress, SuiteRun, alone_in
+from semaim_mm.suite.execute import Progress, SuiteRun, alone_in, exit_code
 from semaim_mm.suite.stages import output_of, plan
 from semaim_mm.suite.state import key_of, read_state, write_state
 from semaim_mm.suite.summary import write_summary
@@ -61,6 +62,7 @@ def test_a_signal_stops_what_runs_and_the_suite(tmp_path, machine):
     with pytest.raises(KeyboardInterrupt):
         SuiteRun(stages, machine, progress).run()
     assert machine.stopped == stages[0].name
+    assert read_state(stages[0])["status"] == "interrupted"
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
@@ -197,6 +199,56 @@ def test_a_failed_stage_leaves_the_others_running(tmp_path, machine):
     machine.fails = set()
     machine.go(spec)
     assert machine.ran == ["semantic/seed0/pretrain", *waiting]
+
+
+def test_a_stage_that_a_signal_stopped_is_interrupted_and_resumed(tmp_path, machine):
+    spec = spec_in(tmp_path)
+    machine.stops = {"semantic/seed0/pretrain"}
+    outcomes = machine.outcomes(spec)
+    statuses = {outcome.stage.name: outcome.status for outcome in outcomes}
+    assert statuses["semantic/seed0/pretrain"] == "interrupted"
+    assert statuses["semantic/seed0/knn/test"] == "waits"
+    assert not {"failed", "running"} & set(statuses.values())
+    assert exit_code(outcomes) == 75
+    assert any("left out, semantic/seed0/pretrain was interrupted" in x for x in machine.lines)
+    rows = json.loads(write_summary(spec, plan(spec), outcomes).read_text())["stages"]
+    assert {row["stage"]: row["status"] for row in rows} == statuses
+    assert {one.kind for one in read_asked(spec.folder).absent} == {"not run"}
+    folder = spec.folder / "semantic/seed0/pretrain"
+    (folder / "iter_7.pth").write_text("saved")
+    machine.stops = set()
+    outcomes = machine.outcomes(spec)
+    assert machine.ran[0] == "semantic/seed0/pretrain"
+    assert (folder / "iter_7.pth").is_file(), "moved aside, so that nothing could be resumed"
+    assert "--resume auto" in " ".join(machine.commands["semantic/seed0/pretrain"])
+    assert exit_code(outcomes) == 0
+
+
+@pytest.mark.parametrize(("old", "status"), [(False, "interrupted"), (True, "failed")])
+def test_a_training_under_torchrun_says_in_its_status_that_it_was_stopped(
+    tmp_path, machine, monkeypatch, old, status
+):
+    def stopping(stage):
+        path = stage.folder / "status.json"
+        path.write_text(json.dumps(dict(status="incomplete", stopped="SIGTERM")))
+        if old:  # of a run before, and this one broke at its start
+            os.utime(path, (1e9, 1e9))
+        return 1
+
+    monkeypatch.setattr(machine, "stopping", stopping)
+    machine.stops = {"semantic/seed0/pretrain"}
+    assert machine.go(spec_in(tmp_path))["semantic/seed0/pretrain"] == status
+
+
+def test_a_training_that_says_it_is_incomplete_is_not_complete(tmp_path, machine):
+    spec = spec_in(tmp_path)
+    stage = plan(spec)[0]
+    stage.folder.mkdir(parents=True)
+    (stage.folder / "status.json").write_text(json.dumps(dict(status="incomplete")))
+    write_state(stage, status="running", key=key_of(stage, None))
+    outcomes = machine.outcomes(spec)
+    assert {o.stage.name: o.status for o in outcomes}[stage.name] == "failed"
+    assert exit_code(outcomes) == 1
 
 
 def test_new_data_runs_again(tmp_path, machine, monkeypatch):

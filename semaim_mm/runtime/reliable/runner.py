@@ -14,12 +14,16 @@ from torch import nn
 
 from semaim_mm.runtime.hooks import unwrap
 from semaim_mm.runtime.reliable.finite import refuse_non_finite
+from semaim_mm.runtime.reliable.hang import HangHook
+from semaim_mm.runtime.reliable.kept_batch import KEY, batch_record, go_on_with, may_be_split
 from semaim_mm.runtime.reliable.lock import Lock, alone_in
+from semaim_mm.runtime.reliable.lost import told_in_sentences
 from semaim_mm.runtime.reliable.newest import newest_checkpoint
 from semaim_mm.runtime.reliable.random_states import random_states
 from semaim_mm.runtime.reliable.ranks import stop_together
 from semaim_mm.runtime.reliable.save import save_atomically
 from semaim_mm.runtime.reliable.stop import StopSignalHook
+from semaim_mm.runtime.reliable.work_dir import check_work_dir
 
 
 class ReliableRunner(Runner):
@@ -31,14 +35,27 @@ class ReliableRunner(Runner):
     loaded_random_states: list[dict[str, Any]] | None = None
     lock: Lock | None = None
 
+    @classmethod
+    def from_cfg(cls, cfg: Any) -> "ReliableRunner":
+        check_work_dir(cfg["work_dir"])
+        return super().from_cfg(cfg)
+
     def train(self) -> nn.Module:
-        with alone_in(self.work_dir) as self.lock:
+        with told_in_sentences(self), alone_in(self.work_dir) as self.lock:
             try:
                 return super().train()
             finally:
                 for hook in self.hooks:
-                    if isinstance(hook, StopSignalHook):
+                    if isinstance(hook, StopSignalHook | HangHook):
                         hook.restore()
+
+    def val(self) -> dict:
+        with told_in_sentences(self):
+            return super().val()
+
+    def test(self) -> dict:
+        with told_in_sentences(self):
+            return super().test()
 
     def load_or_resume(self) -> None:
         """As mmengine's; the newest checkpoint is looked for again, now that the dir is held.
@@ -51,15 +68,28 @@ class ReliableRunner(Runner):
         super().load_or_resume()
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        self._resumes = True
         super().resume(filename, *args, **kwargs)
-        self.loaded_random_states = self._random_states_in_file
 
-    _random_states_in_file: list[dict[str, Any]] | None = None
+    _resumes = False
 
-    def keep_random_states(self, checkpoint: dict) -> None:
-        """Remember the random states of a checkpoint that is being loaded."""
+    def take_over(self, checkpoint: dict, path: str) -> None:
+        """Check the batch of a checkpoint that is gone on from, and remember its random states.
+
+        Raises InputError where it was trained with a batch that this run can't go on with.
+        """
+        if not self._resumes:
+            return
+        model = unwrap(self.model)
+        sampler = self.cfg.train_dataloader.get("sampler")
+        split = may_be_split(model, sampler, self.cfg.get("accumulate", True))
+        go_on_with(checkpoint, self._batch(), split, path)
         states = checkpoint.get("random_states")
-        self._random_states_in_file = states if isinstance(states, list) else None
+        self.loaded_random_states = states if isinstance(states, list) else None
+
+    def _batch(self) -> dict[str, int]:
+        per_device = self.cfg.train_dataloader["batch_size"]
+        return batch_record(getattr(self, "batch_plan", None), self.world_size, per_device)
 
     def save_checkpoint(
         self,
@@ -84,6 +114,7 @@ class ReliableRunner(Runner):
                 meta = self._meta(dict(meta or {}), by_epoch)
                 checkpoint = self._content(meta, save_optimizer, save_param_scheduler)
                 checkpoint["random_states"] = states
+                checkpoint[KEY] = self._batch()
                 self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
                 refuse_non_finite(unwrap(self.model), checkpoint.get("optimizer"), path)
                 save_atomically(checkpoint, path)

@@ -1,7 +1,8 @@
 """Whether a training is over: ``status.json`` in its work dir.
 
 ``status`` is 'incomplete' until the last validation has ended, 'complete' then. ``validation`` is
-the last one, so that a resumed run knows whether the one that was due has been done.
+the last one, so that a resumed run knows whether the one that was due has been done; ``stopped``
+names the signal on which a run saved itself and left.
 """
 
 import json
@@ -59,10 +60,14 @@ class StatusHook(Hook):
     def after_train(self, runner: Runner) -> None:
         self._write(runner, "complete")
 
+    def write_stopped(self, runner: Runner, signal: str) -> None:
+        """Say that the run saved itself on a signal, until it goes on."""
+        self._write(runner, "incomplete", stopped=signal)
+
     def _trains(self, runner: Runner) -> bool:
         return not isinstance(runner._train_loop, dict) and runner._train_loop is not None
 
-    def _write(self, runner: Runner, status: str) -> None:
+    def _write(self, runner: Runner, status: str, **more: str) -> None:
         if not is_main_process():
             return
         content = dict(
@@ -72,6 +77,7 @@ class StatusHook(Hook):
             max_epochs=runner.max_epochs,
             max_iters=runner.max_iters,
             validation=self.validation,
+            **more,
         )
         with replacing(Path(runner.work_dir, FILE_NAME)) as temporary:
             temporary.write_text(json.dumps(content, indent=1) + "\n")

@@ -12,6 +12,7 @@ from semaim_mm.errors import InputError
 from semaim_mm.runtime.reliable.checkpoint_hook import SafeCheckpointHook
 from semaim_mm.runtime.reliable.lock import STOPPING, Lock
 from semaim_mm.runtime.reliable.ranks import largest
+from semaim_mm.runtime.reliable.status import StatusHook
 
 EXIT_CODE = 75  # sysexits' "temporary failure": run the same command again
 
@@ -93,6 +94,9 @@ class StopSignalHook(Hook):
             sentence = (
                 f"stopped by {name} at iteration {meta['iter']}; no SafeCheckpointHook saves."
             )
+        for hook in runner.hooks:
+            if isinstance(hook, StatusHook):
+                hook.write_stopped(runner, name)
         runner.logger.warning(sentence)
         self.restore()
         raise Stopped(sentence)

@@ -1,0 +1,79 @@
+"""What ends a run from outside its own code, told as a sentence: lost ranks, workers of loaders."""
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.dist import get_rank, get_world_size
+from mmengine.runner import BaseLoop, Runner
+
+from semaim_mm.errors import InputError
+from semaim_mm.runtime.reliable.hang import EXIT_CODE
+
+GO_ON = "the same command with --resume auto goes on from the newest checkpoint."
+LOST = r"Connection (closed|reset|refused)|[Tt]imed out waiting|Broken pipe|remote process exited"
+
+
+@contextmanager
+def told_in_sentences(runner: Runner) -> Iterator[None]:
+    """Raise InputError for a loader's dead or silent worker; leave where a rank is lost.
+
+    The latter exits with hang.EXIT_CODE, for nothing can be agreed on any more.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except RuntimeError as error:
+        place = _place(runner)
+        told = of_a_loader(str(error))
+        if told is not None:
+            raise InputError(f"{told} It was at {place}; {GO_ON}") from error
+        if get_world_size() > 1 and is_of_a_lost_rank(error):
+            first = str(error).splitlines()[0][:200]
+            print(
+                f"error: rank {get_rank()} lost another rank of {get_world_size()} at {place} "
+                f"({first}): that one ended or its machine is gone, and its own output says why; "
+                f"{GO_ON}",
+                file=sys.stderr,
+                flush=True,
+            )
+            raise SystemExit(EXIT_CODE) from error
+        raise
+
+
+def of_a_loader(text: str) -> str | None:
+    """The text of torch's error -> the sentence about its loader's worker, None for others."""
+    late = re.search(r"DataLoader timed out after (\S+) seconds", text)
+    if late:
+        return (
+            f"A worker of a data loader has given nothing for {late[1]} seconds: a file system "
+            "that hangs, or too little time for a batch (the loader's timeout, in seconds)."
+        )
+    died = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)", text)
+    if died is None:
+        return None
+    if "Bus error" in died[2]:
+        return (
+            f"The data loader's worker {died[1]} ran out of shared memory; give /dev/shm more, or "
+            "lower num_workers or batch_size."
+        )
+    return (
+        f"The data loader's worker {died[1]} died ({died[2].split('.')[0].strip()}): by hand, or "
+        "out of memory, as the system's log would say; lower num_workers then."
+    )
+
+
+def is_of_a_lost_rank(error: RuntimeError) -> bool:
+    """Whether an error is what gloo or NCCL raise where another process no longer answers."""
+    return isinstance(error, torch.distributed.DistError) or bool(re.search(LOST, str(error)))
+
+
+def _place(runner: Runner) -> str:
+    # the loops of this run alone: asking for another one would build its data set
+    loops = (runner._train_loop, runner._val_loop, runner._test_loop)
+    if isinstance(loops[0], BaseLoop):
+        return f"iteration {runner.iter + 1}"
+    return "the validation" if isinstance(loops[1], BaseLoop) else "the test"
