@@ -29,6 +29,7 @@ from semaim_mm.runtime.protocol import state_backbone
 from semaim_mm.runtime.reliable.loops import resumable
 from semaim_mm.runtime.reliable.newest import newest_checkpoint
 from semaim_mm.runtime.reliable.runner import ReliableRunner
+from semaim_mm.runtime.reliable.worker import outlive_stop_signals
 from semaim_mm.runtime.spread import spread_keys
 
 LOADER_SECONDS = 300  # for a batch, where a loader's timeout says nothing else; 0 waits for ever
@@ -152,7 +153,7 @@ class TransferRunner(ReliableRunner):
             # torch refuses these without workers; --cfg-options num_workers=0 should just work
             workers_only = ("persistent_workers", "prefetch_factor", "timeout")
             dataloader = {k: v for k, v in dataloader.items() if k not in workers_only}
-        return Runner.build_dataloader(dataloader, *args, **kwargs)
+        return outlive_stop_signals(Runner.build_dataloader(dataloader, *args, **kwargs))
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
         if isinstance(scheduler, list):

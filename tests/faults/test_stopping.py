@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 
 import fault_runs as runs
+import psutil
 import pytest
 import shipped_leaves as shipped
 from mmengine.hooks import Hook
@@ -107,6 +109,33 @@ def test_a_queue_that_runs_it_again_while_it_exits_with_75_ends_as_one_run(
         )
         codes.append(runs.train(shipped.PRETRAIN, options, tmp_path, fault).code)
     assert codes[-1] == 0 and 4 <= codes.count(EXIT_CODE) == len(codes) - 1
+    runs.assert_same_end(tmp_path, undisturbed("pretrain"))
+
+
+def to_the_group(number: int) -> None:
+    subprocess.run(["kill", f"-{int(number)}", "--", f"-{os.getpgrp()}"], start_new_session=True)
+
+
+def to_every_process(number: int) -> None:
+    pids = [child.pid for child in psutil.Process().children(recursive=True)]
+    assert len(pids) >= 2, "there should be loader workers"
+    subprocess.run(["kill", f"-{int(number)}", *map(str, [*pids, os.getpid()])])
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+@pytest.mark.parametrize("to", [to_the_group, to_every_process])
+def test_a_signal_that_loader_workers_get_too_is_no_worker_s_death(
+    to, number, undisturbed, place, tmp_path
+):
+    def fault(runner):
+        os.setpgid(0, 0)  # not the tests' own group
+        runs.at_iteration(10, lambda runner: to(number))(runner)
+
+    options = shipped.pretraining(place, workers=2)
+    ended = runs.train(shipped.PRETRAIN, options, tmp_path, fault)
+    assert ended.code == EXIT_CODE, ended.out[-3000:]
+    ended = runs.train(shipped.PRETRAIN, options, tmp_path)
+    assert ended.code == 0, ended.out[-3000:]
     runs.assert_same_end(tmp_path, undisturbed("pretrain"))
 
 
