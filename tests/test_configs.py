@@ -160,6 +160,16 @@ CHANGES = {  # leaf: its parent, and every key that differs, with the leaf's val
         "semaim_vitb.py",
         {"model.backbone.arch": "huge", "model.neck.query_depth": 16},
     ),
+    "semaim_tiny_deep.py": (
+        "semaim_tiny.py",
+        {
+            "model.backbone.arch.embed_dims": 48,
+            "model.backbone.arch.num_layers": 12,
+            "model.backbone.arch.feedforward_channels": 192,
+            "model.neck.query_depth": 12,
+            TARGET + "blur_kernel": 9,
+        },
+    ),
     "ablations/semaim_vitb_l1.py": ("semaim_vitb.py", {"model.head.loss": "l1"}),
     "ablations/semaim_vitb_linear-head.py": (
         "semaim_vitb.py",
