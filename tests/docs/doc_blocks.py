@@ -1,8 +1,8 @@
-"""Blocks of the documentation that are made, not typed: recipes of leaves, helps of tools, modules.
+"""Blocks of the documentation that are made, not typed: recipes, helps, modules, measured grids.
 
-A page marks one by ``<!-- made: recipe LEAF LEAF -->``, ``<!-- made: help TOOL -->`` or
-``<!-- made: modules PACKAGE -->``, and ``<!-- end -->``. ``python tests/docs/doc_blocks.py`` writes
-them all anew; read the difference before you commit it.
+A page marks one by ``<!-- made: recipe LEAF LEAF -->``, ``<!-- made: help TOOL -->``,
+``<!-- made: modules PACKAGE -->`` or ``<!-- made: grid CSV -->``, and ``<!-- end -->``.
+``python tests/docs/doc_blocks.py`` writes them all anew; read the difference before you commit it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from grid_block import grid
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
@@ -83,7 +84,7 @@ def modules(package: str) -> str:
     return "\n".join(found)
 
 
-KINDS = {"recipe": recipe, "help": help_text, "modules": modules}
+KINDS = {"recipe": recipe, "help": help_text, "modules": modules, "grid": grid}
 
 
 def facts(leaf: str) -> dict[str, str]:
