@@ -160,6 +160,10 @@ CHANGES = {  # leaf: its parent, and every key that differs, with the leaf's val
         "semaim_vitb.py",
         {"model.backbone.arch": "huge", "model.neck.query_depth": 16},
     ),
+    "semaim_tiny_cls-last.py": (
+        "semaim_tiny.py",
+        {"model.backbone.num_registers": 1, "model.cls_last": True},
+    ),
     "semaim_tiny_deep.py": (
         "semaim_tiny.py",
         {
@@ -168,6 +172,7 @@ CHANGES = {  # leaf: its parent, and every key that differs, with the leaf's val
             "model.backbone.arch.feedforward_channels": 192,
             "model.neck.query_depth": 12,
             TARGET + "blur_kernel": 9,
+            "train_dataloader.dataset.dataset.indices": 4000,
         },
     ),
     "ablations/semaim_vitb_l1.py": ("semaim_vitb.py", {"model.head.loss": "l1"}),

@@ -1,6 +1,6 @@
 """The tiny SemAIM with the paper's 12 content and 12 query blocks and its blur, 48 wide.
 
-What configs/suites/ablations.py varies on the shipped data.
+What configs/suites/ablations.py varies on the shipped data, of which it sees the first half.
 """
 
 _base_ = "semaim_tiny.py"
@@ -14,3 +14,4 @@ model = dict(
     neck=dict(query_depth=12),
     target_generator=dict(blur_kernel=9),
 )
+train_dataloader = dict(dataset=dict(dataset=dict(indices=4000)))

@@ -61,12 +61,19 @@ grid = {
     "loss": {"l1": {"model.head.loss": "l1"}},
     "share_weights": {"true": {"model.neck.share_weights": True}},
 }
-tasks = dict(
-    knn=f"configs/cls/knn_{size}.py",
-    linear="configs/cls/probe-last_tiny.py" if small else f"configs/cls/linear_{size}.py",
-)
-if not small:
-    tasks["finetune"] = f"configs/cls/finetune_{size}.py"
+tasks = {task: f"configs/cls/{task}_{size}.py" for task in ("knn", "linear", "finetune")}
+if small:
+    arch = "model.backbone.arch"
+    shape = {
+        f"{arch}.num_layers": 12,
+        f"{arch}.embed_dims": 48,
+        f"{arch}.feedforward_channels": 192,
+    }
+    tasks = dict(
+        knn=dict(config="configs/cls/knn_tiny.py", options=shape),
+        linear=dict(config="configs/cls/probe-last_tiny.py", options=shape),
+    )
+    del arch, shape
 seeds = [0, 1, 2] if small else [0]
 comparisons = [("base", "order=raster"), ("base", "order=stochastic")]
 
