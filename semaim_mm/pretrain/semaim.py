@@ -181,7 +181,7 @@ class SemAIM(BaseSelfSupervisor):
 
         Several targets are logged apart, unweighed, under names that the runner doesn't add up.
         """
-        target = self.target(inputs)
+        target = self.target(inputs, *self._ids(data_samples))
         ranks = self.generation_ranks(inputs, target, Draws.of_samples(inputs, data_samples))
         order = ranks.argsort(dim=1, stable=True)
         compared = self.predict_in_order(inputs, order), gather_tokens(target.values, order)
@@ -190,6 +190,18 @@ class SemAIM(BaseSelfSupervisor):
         parts = self.head.parts(*compared)
         logged = {name: part.detach().mean() for name, part in parts.items()}
         return dict(loss=self.head.weigh(parts).mean(), **logged)
+
+    def _ids(self, samples: Sequence[DataSample] | None) -> tuple[list[int], ...]:
+        """What a target that is read by sample id gets beside the images; others get nothing."""
+        if not getattr(self.target_generator, "keyed", False):
+            return ()
+        keys = [sample.get("sample_key") for sample in samples or ()]
+        if not keys or None in keys:
+            raise InputError(
+                f"{type(self.target_generator).__name__} reads features by sample id, and these "
+                "images have none; wrap the training set in KeyedDataset with KeyedSampler."
+            )
+        return ([key[2] for key in keys],)
 
     def target(self, imgs: Tensor, *given: Tensor) -> Target:
         """(B, 3, H, W) -> what to predict, without gradient; a teacher runs once."""
