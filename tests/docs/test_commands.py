@@ -109,6 +109,14 @@ def no_benchmark(command: Command, tool: str, words: list[str]) -> None:
     assert run(tool, words, patch) == 0
 
 
+def no_cache(command: Command, tool: str, words: list[str]) -> None:
+    def patch(module) -> None:
+        module.write_cache = lambda cfg, dtype: dict(count=0, shards=[])
+        module.measure = lambda cfg, rounds: ""
+
+    assert run(tool, words, patch) == 0
+
+
 def no_simulation(command: Command, tool: str, words: list[str]) -> None:
     assert run(tool, [*words, "--only", "no such scenario", "--out", "coverage.json"]) == 0
 
@@ -140,6 +148,7 @@ CHECKS = {
     "tools/fetch_sample_packages.py": without("fetch_packages", []),
     "tools/transfer.py": suite,
     "tools/benchmark.py": no_benchmark,
+    "tools/cache_teacher.py": no_cache,
     "tools/coverage_simulation.py": no_simulation,
     "tools/dist_train.sh": by_launcher("torchrun"),
     "tools/dist_test.sh": by_launcher("torchrun"),
