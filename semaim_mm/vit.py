@@ -230,6 +230,12 @@ class SemAIMViT(VisionTransformer):
             extra.append(registers.expand(len(imgs), -1, -1))
         return self.pre_norm(self.drop_after_pos(torch.cat([*extra, patches], dim=1)))
 
+    def without_registers(self, tokens: Tensor) -> Tensor:
+        """(B, E + L, D) -> (B, 1 + L, D), CLS first; the same tensor where there are none."""
+        if self.register_tokens is None:
+            return tokens
+        return torch.cat([tokens[:, :1], tokens[:, self.num_extra_tokens :]], dim=1)
+
     def grid(self, imgs: Tensor) -> tuple[int, int]:
         """(B, 3, H, W) -> rows and columns of patches; a last one that sticks out is padded."""
         return tuple(-(-side // self.patch_size) for side in imgs.shape[2:])

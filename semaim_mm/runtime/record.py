@@ -93,6 +93,13 @@ def _dropped(runner: Runner) -> dict[str, int]:
     return dict(getattr(runner.train_loop.dataloader.dataset, "dropped", None) or {})
 
 
+def _teachers(model: nn.Module) -> list[dict]:
+    """-> what each frozen teacher of a pretraining says of itself, its weights' SHA-256 too."""
+    generator = getattr(model, "target_generator", None)
+    found = () if generator is None else generator.modules()
+    return [module.record() for module in found if hasattr(module, "record")]
+
+
 @HOOKS.register_module()
 class RecordHook(Hook):
     """Writes training, data, model, resumes and started_from into every checkpoint's meta."""
@@ -127,6 +134,7 @@ class RecordHook(Hook):
             save_best=(cfg.get("default_hooks") or {}).get("checkpoint", {}).get("save_best"),
             recipe=_recipe(runner.cfg, self._data),
             tuned=read_choice(cfg.get("tuned")),
+            teachers=plain(_teachers(unwrap(runner.model))),
         )
         checkpoint["meta"]["data"] = self._data
         checkpoint["meta"]["made_by"] = made_by(runner.cfg)

@@ -13,6 +13,7 @@ from semaim_mm.errors import InputError
 from semaim_mm.interop.backbone_file import read_backbone
 from semaim_mm.interop.checkpoint_file import sha256_of
 from semaim_mm.leaderboard.compare import check_declared
+from semaim_mm.suite.grid import expand_grid
 from semaim_mm.suite.sweep import HOLDOUT, check_sweep
 
 # the common case: tasks of a full-size checkpoint by name
@@ -24,10 +25,10 @@ STANDARD = {
     "ade20k": "configs/seg/upernet_semaim-vit{size}_160k_ade20k-512x512.py",
 }
 KEYS = (
-    *("name", "methods", "tasks", "seeds", "comparisons"),
+    *("name", "methods", "base", "grid", "tasks", "seeds", "comparisons"),
     *("sweep", "holdout", "notes", "out", "gpus", "slurm"),
 )
-NAME = re.compile(r"\w[\w.+-]*")
+NAME = re.compile(r"\w[\w.+=-]*")
 METHOD_KEYS = ("config", "checkpoint", "tasks", "seeds", "options", "without")
 
 
@@ -67,6 +68,7 @@ class Task(NamedTuple):
 class Spec(NamedTuple):
     """A suite. ``comparisons`` are pairs of methods, declared before anything is run.
 
+    A file's ``base`` and ``grid`` (grid.py) have become methods here.
     ``sweep``: {task: {config key: [values]}}, the grid that every method is tuned over, on a share
     ``holdout`` of the training set; ``notes``: {task: what a reader of the table has to know};
     ``gpus``: of every stage; ``slurm``: settings of the jobs, by submitit's names.
@@ -102,6 +104,13 @@ def read_spec(path: str) -> Spec:
     unknown = [key for key in found if key not in KEYS]
     if unknown:
         raise InputError(f"{path} has unknown keys {unknown}; a suite has {', '.join(KEYS)}.")
+    cells = expand_grid(found.get("base"), found.get("grid"), path)
+    twice = sorted(cells.keys() & found.get("methods", {}).keys())
+    if twice:
+        raise InputError(
+            f"{path}: {', '.join(twice)} is a method and a cell of the grid; rename it."
+        )
+    found["methods"] = cells | found.get("methods", {})
     for key in ("methods", "tasks"):
         if not found.get(key):
             raise InputError(f"{path} names no {key}; a suite is methods x tasks x seeds.")
@@ -151,7 +160,7 @@ def check_spec(spec: Spec, path: str) -> None:
         if not NAME.fullmatch(name) or ".stale" in name or name == "pretrain":
             raise InputError(
                 f"{path}: {name!r} can't be a folder's name; methods and tasks are called by "
-                "letters, digits and .+-_ (and not pretrain)."
+                "letters, digits and .+=-_ (and not pretrain)."
             )
     for seeds in (spec.seeds, *(method.seeds or (0,) for method in spec.methods.values())):
         if len(set(seeds)) < len(seeds) or not all(type(seed) is int for seed in seeds):

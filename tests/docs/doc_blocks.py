@@ -1,9 +1,9 @@
-"""Blocks of the documentation that are made, not typed: recipes of leaves, helps of tools, modules.
+"""Blocks of the documentation that are made, not typed: recipes, helps, modules, measured grids.
 
-A page marks one by ``<!-- made: recipe LEAF LEAF -->``, ``<!-- made: help TOOL -->`` or
-``<!-- made: modules PACKAGE -->`` (``suite`` and ``comparisons``: see measured_suite.py), and
-``<!-- end -->``. ``python tests/docs/doc_blocks.py`` writes them all anew; read the difference
-before you commit it.
+A page marks one by ``<!-- made: recipe LEAF LEAF -->``, ``<!-- made: help TOOL -->``,
+``<!-- made: modules PACKAGE -->`` or ``<!-- made: grid CSV -->`` (``suite`` and ``comparisons``:
+see measured_suite.py), and ``<!-- end -->``. ``python tests/docs/doc_blocks.py`` writes them all
+anew; read the difference before you commit it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from grid_block import grid
 from measured_suite import comparison_table, suite_table
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -85,7 +86,7 @@ def modules(package: str) -> str:
     return "\n".join(found)
 
 
-KINDS = {"recipe": recipe, "help": help_text, "modules": modules}
+KINDS = {"recipe": recipe, "help": help_text, "modules": modules, "grid": grid}
 KINDS |= {"suite": suite_table, "comparisons": comparison_table}
 
 

@@ -110,6 +110,14 @@ def no_benchmark(command: Command, tool: str, words: list[str]) -> None:
     assert run(tool, words, patch) == 0
 
 
+def no_cache(command: Command, tool: str, words: list[str]) -> None:
+    def patch(module) -> None:
+        module.write_cache = lambda cfg, dtype: dict(count=0, shards=[])
+        module.measure = lambda cfg, rounds: ""
+
+    assert run(tool, words, patch) == 0
+
+
 def no_simulation(command: Command, tool: str, words: list[str]) -> None:
     assert run(tool, [*words, "--only", "no such scenario", "--out", "coverage.json"]) == 0
 
@@ -141,6 +149,7 @@ CHECKS = {
     "tools/fetch_sample_packages.py": without("fetch_packages", []),
     "tools/transfer.py": suite,
     "tools/benchmark.py": no_benchmark,
+    "tools/cache_teacher.py": no_cache,
     "tools/coverage_simulation.py": no_simulation,
     "tools/soak.py": without("Soak", SimpleNamespace(run=lambda: dict(trainings=1, equal=1))),
     "tools/dist_train.sh": by_launcher("torchrun"),

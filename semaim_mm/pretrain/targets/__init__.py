@@ -1,6 +1,7 @@
 """What is predicted: one file a target generator; base.py says what they share."""
 
 from semaim_mm.pretrain.targets.base import PixelScale, Student, Target, build_target, make_target
+from semaim_mm.pretrain.targets.cached import CachedTarget
 from semaim_mm.pretrain.targets.clip import CLIPTeacher
 from semaim_mm.pretrain.targets.conv_teacher import ConvTeacher
 from semaim_mm.pretrain.targets.given import GivenTokens
@@ -11,6 +12,7 @@ from semaim_mm.pretrain.targets.timm_teacher import TimmTeacher
 
 __all__ = [
     "CLIPTeacher",
+    "CachedTarget",
     "ConvTeacher",
     "EMATarget",
     "GivenTokens",

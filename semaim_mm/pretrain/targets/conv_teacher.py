@@ -30,6 +30,9 @@ class ConvTeacher(TimmTeacher):
         self.stride = stride
         super().__init__(model, **kwargs)
 
+    def record(self) -> dict[str, Any]:
+        return super().record() | dict(stride=self.stride)
+
     def _build(self) -> nn.Module:
         try:
             teacher = timm.create_model(self.model_name, num_classes=0, **self.model_args)

@@ -37,6 +37,11 @@ class MultiTarget(BaseModule):
         self.generators = ModuleList(build_target(cfg, student) for cfg in generators)
         self.patch_size = student.patch_size
         for generator in self.generators:
+            if getattr(generator, "keyed", False):
+                raise InputError(
+                    f"{type(generator).__name__} is read by sample id, which MultiTarget does not "
+                    "pass on; name its teacher instead."
+                )
             if getattr(generator, "patch_size", self.patch_size) != self.patch_size:
                 raise InputError(
                     f"{type(generator).__name__} in MultiTarget cuts patches of "

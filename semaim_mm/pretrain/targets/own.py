@@ -39,7 +39,7 @@ class OwnTokens(BaseModule):
         """(B, 3, H, W), the SemAIM -> values (B, L, D), float32, without gradient."""
         backbone = model.ema.module if self.reads == "ema" else model.backbone
         with frozen_eval(backbone):
-            tokens = widen(backbone.encode(imgs))
+            tokens = widen(backbone.without_registers(backbone.encode(imgs)))
         return Target(tokens[:, 1:], tokens)
 
 

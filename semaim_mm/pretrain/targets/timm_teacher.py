@@ -72,6 +72,7 @@ class TimmTeacher(BaseModule):
         self.model_args, self.fit = dict(model_args or {}), fit
         self.precision, self.scale = precision, scale
         self._teacher: list[nn.Module] = []  # a list hides it from the module tree
+        self.digest: str | None = None  # SHA-256 of the weights' file, once it is read
         with torch.device("meta"):
             shell = self._build()
         self.out_dims = self._width(shell)
@@ -114,14 +115,28 @@ class TimmTeacher(BaseModule):
             from semaim_mm.pretrain.targets.teacher_file import fill_teacher
 
             teacher = self._build().eval().requires_grad_(False)
-            digest = fill_teacher(teacher, self.weights, self.model_name)
+            self.digest = fill_teacher(teacher, self.weights, self.model_name)
             print_log(
-                f"Teacher {self.model_name} from {self.weights} (SHA-256 {digest}), inputs with "
-                f"mean {self.teacher_scale.mean} and std {self.teacher_scale.std}",
+                f"Teacher {self.model_name} from {self.weights} (SHA-256 {self.digest}), inputs "
+                f"with mean {self.teacher_scale.mean} and std {self.teacher_scale.std}",
                 logger="current",
             )
             self._teacher.append(teacher)
         return self._teacher[0]
+
+    def record(self) -> dict[str, Any]:
+        """-> which teacher it is: what checkpoints and results say of it; reads the weights."""
+        self.load()
+        return dict(
+            type=type(self).__name__,
+            model=self.model_name,
+            model_args=self.model_args,
+            weights=self.weights.name,
+            sha256=self.digest,
+            mean=list(self.teacher_scale.mean),
+            std=list(self.teacher_scale.std),
+            fit=self.fit,
+        )
 
     def init_weights(self) -> None:
         self.load()

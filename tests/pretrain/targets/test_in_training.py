@@ -209,6 +209,15 @@ def test_pixels_beside_features_are_weighed(teacher, imgs):
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 
 
+def test_several_losses_are_logged_apart_and_not_added_up(teacher, imgs):
+    model = multi(teacher, dict(type="PixelTarget"))
+    found = model(imgs, None, mode="loss")
+    assert list(found) == ["loss", "target0_unit_l2", "target1_l2"]
+    assert_close(found["loss"], found["target0_unit_l2"] + 0.25 * found["target1_l2"])
+    total, logged = model.parse_losses(found)
+    assert torch.equal(total, found["loss"]) and {"target0_unit_l2", "target1_l2"} < set(logged)
+
+
 def test_the_models_own_tokens_may_stand_beside_pixels(imgs):
     model = multi(dict(type="EMATarget"), dict(type="PixelTarget"), ema=dict())
     assert torch.equal(model.target(imgs).tokens[:, 1:], model.target(imgs).values[..., :24])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from teachers import CLIP, random_teacher, save
 
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.launch import build_runner, load_config
+from semaim_mm.runtime.record import checkpoint_record
 
 SMALL = {
     "total_batch": 8,
@@ -66,6 +68,15 @@ def test_a_tiny_leaf_trains_and_its_checkpoint_holds_no_teacher(name, data, clip
     if model.ema is not None:
         pairs = zip(model.backbone.parameters(), model.ema.module.parameters(), strict=True)
         assert any((a != b).any() for a, b in pairs), "the copy follows without delay"
+
+
+def test_a_checkpoint_tells_which_weights_taught_it(data, clip, tmp_path):
+    runner_of("semaim_tiny_clip", data, tmp_path, **clip).train()
+    weights = Path(clip["model.target_generator.weights"])
+    (teacher,) = checkpoint_record(tmp_path / "epoch_1.pth")["origin"]["training"]["teachers"]
+    assert teacher["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert (teacher["type"], teacher["weights"]) == ("CLIPTeacher", "t.pth")
+    assert teacher["mean"] == pytest.approx([122.771, 116.746, 104.094], abs=1e-3)
 
 
 def test_a_run_is_resumed_with_its_teacher(data, clip, tmp_path):

@@ -1,0 +1,144 @@
+"""Features that a teacher gave once, read from files: for training on crops that never change.
+
+``tools/cache_teacher.py`` writes them. Legend: B images, L patches, D the teacher's token width.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.model import BaseModule
+from mmpretrain.registry import MODELS
+from safetensors import safe_open
+from torch import Tensor
+
+from semaim_mm.errors import InputError
+from semaim_mm.interop.checkpoint_file import sha256_of
+from semaim_mm.pretrain.targets.base import STUDENT, Student, Target, build_target
+
+INDEX = "index.json"
+MARKS = 4  # numbers that stand for an image's pixels
+
+
+def marks_of(imgs: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, MARKS) float32: random sums of the pixels, which tell images apart."""
+    flat = imgs.float().flatten(1)
+    with torch.autocast(imgs.device.type, enabled=False):
+        return flat @ _weights(flat.shape[1]).to(imgs.device) / flat.shape[1] ** 0.5
+
+
+@lru_cache(maxsize=4)
+def _weights(length: int) -> Tensor:
+    return torch.randn(length, MARKS, generator=torch.Generator().manual_seed(0))
+
+
+@MODELS.register_module()
+class CachedTarget(BaseModule):
+    """A frozen teacher's tokens by sample id; the teacher itself only where images have no id.
+
+    Images without an id are those of validation. A training image is compared with the one that
+    the teacher saw, by ``MARKS`` sums of its pixels.
+
+    Args:
+        teacher: config of the teacher; its weights' SHA-256 must be the cache's.
+        folder: what ``tools/cache_teacher.py`` wrote.
+        student: what the teacher takes from the model; SemAIM says it.
+
+    Raises:
+        InputError: no cache, one of another teacher, a shard that is missing or was changed, an
+            image that is not the one cached: crops that are not fixed, or other data.
+    """
+
+    gives_tokens = True
+    keyed = True  # forward takes the samples' ids
+
+    def __init__(self, teacher: dict, folder: str | Path, student: Student = STUDENT):
+        super().__init__()
+        self.teacher = build_target(teacher, student)
+        if not hasattr(self.teacher, "record"):
+            raise InputError(
+                f"CachedTarget: {type(self.teacher).__name__} is no frozen teacher, so its "
+                "features change; name a TimmTeacher, CLIPTeacher or ConvTeacher."
+            )
+        self.folder = Path(folder)
+        self.out_dims, self.patch_size = self.teacher.out_dims, self.teacher.patch_size
+        self._index: dict[str, Any] = {}
+        self._files: dict[int, Any] = {}
+
+    @classmethod
+    def defaults(cls, student: Student) -> dict[str, Any]:
+        return dict(student=student)
+
+    def init_weights(self) -> None:
+        self.open()
+        self._is_init = True
+
+    def open(self) -> Mapping[str, Any]:
+        """-> the cache's index, checked against the teacher and its shards at the first call."""
+        if self._index:
+            return self._index
+        path = self.folder / INDEX
+        if not path.is_file():
+            raise InputError(
+                f"There are no cached features at {self.folder} (no {INDEX}); write them by "
+                "tools/cache_teacher.py CONFIG, or set target_generator.folder."
+            )
+        index, mine = json.loads(path.read_text()), self.teacher.record()
+        other = [key for key in mine if index["teacher"].get(key) != mine[key]]
+        if other:
+            key = other[0]
+            raise InputError(
+                f"The features in {self.folder} are of another teacher: {key} is "
+                f"{index['teacher'].get(key)!r} there, {mine[key]!r} here. Write them anew by "
+                "tools/cache_teacher.py."
+            )
+        for shard in index["shards"]:
+            file = self.folder / shard["file"]
+            if not file.is_file() or sha256_of(file) != shard["sha256"]:
+                raise InputError(
+                    f"{file} is missing or not what was written (its SHA-256 differs from "
+                    f"{INDEX}'s); write the cache anew by tools/cache_teacher.py."
+                )
+        self._index = index
+        return index
+
+    def forward(self, imgs: Tensor, ids: Sequence[int] | None = None) -> Target:
+        """(B, 3, H, W), the samples' ids -> values (B, L, D), float32, without gradient."""
+        if ids is None:
+            return self.teacher(imgs)
+        size, count = self.open()["shard_size"], self._index["count"]
+        strangers = [number for number in ids if number >= count]
+        if strangers:
+            raise InputError(
+                f"Sample {strangers[0]} is not among the {count} whose features are in "
+                f"{self.folder}: they are of other data. Write them anew by tools/cache_teacher.py."
+            )
+        places = [divmod(int(number), size) for number in ids]
+        self._compare(imgs, ids, torch.stack([self._read("marks", *place) for place in places]))
+        tokens = torch.stack([self._read("tokens", *place) for place in places])
+        tokens = tokens.to(imgs.device, non_blocking=True).float()
+        return Target(tokens[:, 1:], tokens)
+
+    def _compare(self, imgs: Tensor, ids: Sequence[int], known: Tensor) -> None:
+        found = marks_of(imgs).cpu()
+        far = ((found - known).abs() > 1e-2 * (1 + known.abs())).any(dim=1)
+        if far.any():
+            number = ids[int(far.nonzero()[0])]
+            raise InputError(
+                f"Image {number} is not the one whose features are in {self.folder} "
+                f"({int(far.sum())} of {len(imgs)} in this step differ): the crops are not fixed, "
+                "or the data are others. Take random crops and flips out of the pipeline, or a "
+                "live teacher."
+            )
+
+    def _read(self, name: str, shard: int, row: int) -> Tensor:
+        if shard not in self._files:
+            path = self.folder / self._index["shards"][shard]["file"]
+            self._files[shard] = safe_open(path, framework="pt")
+        return self._files[shard].get_slice(name)[row]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | dict(_files={})  # open files are opened again

@@ -1,0 +1,109 @@
+"""Running a teacher once over fixed crops, and keeping its tokens: sharded safetensors, an index.
+
+Legend: B images, L patches, D the teacher's token width.
+"""
+
+import json
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmengine.registry import DATASETS, init_default_scope
+from mmpretrain.registry import MODELS
+from safetensors.torch import save_file
+from torch import Tensor
+
+from semaim_mm.data.held_out import innermost
+from semaim_mm.data.keyed import KeyedDataset, SampleKey
+from semaim_mm.data.prepare.manifest import data_record
+from semaim_mm.errors import InputError
+from semaim_mm.interop.checkpoint_file import sha256_of
+from semaim_mm.pretrain.targets.cached import INDEX, CachedTarget, marks_of
+from semaim_mm.report.result import replacing
+from semaim_mm.runtime.spread import spread_keys
+
+DTYPES = dict(float16=torch.float16, bfloat16=torch.bfloat16, float32=torch.float32)
+LOOKED_AT_TWICE = 8  # images whose crops are drawn again, to see whether they are fixed
+
+
+@torch.no_grad()
+def write_cache(
+    cfg: Config, dtype: str = "float16", shard_size: int = 1024, batch_size: int = 64
+) -> dict[str, Any]:
+    """A leaf with a CachedTarget -> its teacher's tokens of every training image, in its folder.
+
+    Returns the index: the teacher's record, the data's, ``count`` images, shards with SHA-256s. It
+    is written last, so a cache that was cut off is none.
+
+    Raises:
+        InputError: another target, crops that are not fixed, an unknown ``dtype``.
+    """
+    if dtype not in DTYPES:
+        raise InputError(f"dtype={dtype} is none of {', '.join(DTYPES)}; choose one.")
+    init_default_scope(cfg.default_scope)
+    spread_keys(cfg)
+    if cfg.model.target_generator.get("type") != "CachedTarget":
+        raise InputError(
+            f"The target of this config is {cfg.model.target_generator.get('type')}; a cache is "
+            "written for a CachedTarget, which names teacher and folder."
+        )
+    model = MODELS.build(cfg.model)
+    target: CachedTarget = model.target_generator
+    images = Images(cfg, model.data_preprocessor)
+    images.check_fixed()
+    target.folder.mkdir(parents=True, exist_ok=True)
+    (target.folder / INDEX).unlink(missing_ok=True)
+    shards = []
+    for start in range(0, len(images), shard_size):
+        stop, parts = min(start + shard_size, len(images)), []
+        for first in range(start, stop, batch_size):
+            imgs = images.batch(range(first, min(first + batch_size, stop)))
+            parts.append(
+                (target.teacher(imgs).tokens.to(DTYPES[dtype]).cpu(), marks_of(imgs).cpu())
+            )
+        tokens, marks = (torch.cat(each) for each in zip(*parts, strict=True))
+        path = target.folder / f"{start // shard_size:05d}.safetensors"
+        with replacing(path) as temporary:
+            save_file(dict(tokens=tokens, marks=marks), temporary)
+        shards.append(dict(file=path.name, sha256=sha256_of(path)))
+    index = dict(
+        teacher=target.teacher.record(),
+        data=data_record(innermost(cfg.train_dataloader.dataset)),
+        count=len(images),
+        dtype=dtype,
+        shard_size=shard_size,
+        shards=shards,
+    )
+    with replacing(target.folder / INDEX) as temporary:
+        temporary.write_text(json.dumps(index, indent=1) + "\n")
+    return index
+
+
+class Images:
+    """The training set as the model sees it, by sample id."""
+
+    def __init__(self, cfg: Config, preprocessor: torch.nn.Module):
+        found = DATASETS.build(cfg.train_dataloader.dataset)
+        self.dataset = found if isinstance(found, KeyedDataset) else KeyedDataset(found)
+        accelerated = torch.accelerator.is_available()
+        self.device = (
+            torch.accelerator.current_accelerator() if accelerated else torch.device("cpu")
+        )
+        self.preprocessor = preprocessor.to(self.device)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def batch(self, ids: range, epoch: int = 0) -> Tensor:
+        """Sample ids -> (B, 3, H, W), normalised, on the device, as in that epoch."""
+        items = [self.dataset[SampleKey(0, epoch, number)] for number in ids]
+        return self.preprocessor(default_collate(items), False)["inputs"]
+
+    def check_fixed(self) -> None:
+        ids = range(min(LOOKED_AT_TWICE, len(self)))
+        if not torch.equal(self.batch(ids, 0), self.batch(ids, 1)):
+            raise InputError(
+                "The training pipeline gives another crop of an image in every epoch, so features "
+                "can't be kept; take random crops and flips out of it, or use a live teacher."
+            )

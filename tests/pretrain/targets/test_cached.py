@@ -1,0 +1,201 @@
+"""Features that are kept are the live teacher's; other crops, teachers and data are refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from teachers import CLIP, random_teacher, save
+from torch.testing import assert_close
+
+from semaim_mm.bench.teacher_cache import measure
+from semaim_mm.errors import InputError
+from semaim_mm.pretrain.targets.cached import marks_of
+from semaim_mm.pretrain.write_cache import Images, write_cache
+from semaim_mm.runtime.launch import build_runner, load_config
+from semaim_mm.runtime.spread import spread_keys
+
+LEAF = "configs/pretrain/semaim_tiny_cached-features.py"
+ARGS = dict(embed_dim=32, depth=2, num_heads=2, img_size=64, num_classes=24)
+COUNT = 10
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory, make_images):
+    """Images, and a small CLIP tower with random weights."""
+    root = tmp_path_factory.mktemp("cached")
+    make_images(root / "data/pretrain", COUNT, size=64)
+    make_images(root / "data/pretrain_val", 4, size=64, seed=1)
+    save(random_teacher(CLIP, **ARGS).state_dict(), root / "t.pth")
+    return root
+
+
+@pytest.fixture
+def config(root, tmp_path):
+    """A function: options -> the tiny leaf with that teacher and a folder of the test's own."""
+
+    def make(**options):
+        cfg = load_config(LEAF, work_dir=str(tmp_path / "run"))
+        cfg.model.target_generator = dict(
+            type="CachedTarget",
+            teacher=dict(
+                type="CLIPTeacher", model=CLIP, model_args=ARGS, weights=str(root / "t.pth")
+            ),
+            folder=str(tmp_path / "cache"),
+        )
+        cfg.merge_from_dict(
+            {
+                "data_root": str(root / "data"),
+                "experiment_name": tmp_path.name,
+                "total_batch": 5,
+                "base_lr": 0.16,
+                "train_dataloader.batch_size": 5,
+                "train_dataloader.num_workers": 0,
+                "train_dataloader.persistent_workers": False,
+                "val_dataloader.num_workers": 0,
+                "val_cfg.mean_dataloader.num_workers": 0,
+                "param_scheduler.0.end": 0.5,
+                "param_scheduler.1.begin": 0.5,
+                **options,
+            }
+        )
+        return cfg
+
+    return make
+
+
+def samples(ids) -> list[DataSample]:
+    return [DataSample(metainfo=dict(sample_key=(0, 3, number))) for number in ids]
+
+
+@pytest.mark.parametrize(("dtype", "within"), [("float32", 0), ("float16", 1e-3)])
+def test_cached_features_are_the_live_teachers(config, dtype, within):
+    cfg = config()
+    index = write_cache(cfg, dtype, shard_size=4, batch_size=3)
+    assert (index["count"], len(index["shards"])) == (COUNT, 3)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    imgs = Images(cfg, model.data_preprocessor).batch(range(COUNT))
+    ids = [9, 0, 4, 3]  # of every shard, in no order
+    cached = model.target_generator(imgs[ids], ids)
+    live = model.target_generator.teacher(imgs[ids])
+    assert_close(cached.tokens, live.tokens, rtol=within, atol=within or 1e-5)
+    assert torch.equal(cached.values, cached.tokens[:, 1:])
+    loss = model.loss(imgs[ids], samples(ids))["loss"]
+    model.target_generator = model.target_generator.teacher
+    assert_close(loss, model.loss(imgs[ids], samples(ids))["loss"], rtol=1e-3, atol=1e-3)
+
+
+def test_the_live_teacher_does_not_run_in_a_cached_step(config, monkeypatch):
+    cfg = config()
+    write_cache(cfg)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    imgs = Images(cfg, model.data_preprocessor).batch(range(5))
+    monkeypatch.setattr(model.target_generator.teacher, "forward", None)
+    model.loss(imgs, samples(range(5)))["loss"].backward()
+
+
+def test_a_run_on_cached_features_trains_validates_and_tells_its_teacher(config, tmp_path):
+    write_cache(config())
+    build_runner(config()).train()
+    meta = torch.load(tmp_path / "run/epoch_1.pth", weights_only=False)["meta"]
+    index = json.loads((tmp_path / "cache/index.json").read_text())
+    assert meta["training"]["teachers"] == [index["teacher"]]
+
+
+CROP = [
+    dict(type="LoadImage"),
+    dict(type="RandomResizedCrop", scale=64, crop_ratio_range=(0.2, 1.0)),
+    dict(type="PackInputs"),
+]
+FLIP = [dict(type="LoadImage"), dict(type="RandomFlip", prob=0.5), dict(type="PackInputs")]
+
+
+@pytest.mark.parametrize("pipeline", [CROP, FLIP])
+def test_crops_that_are_not_fixed_are_refused_when_written_and_when_read(config, pipeline):
+    changes = {"train_dataloader.dataset.dataset.pipeline": pipeline}
+    with pytest.raises(InputError, match="gives another crop of an image in every epoch"):
+        write_cache(config(**changes))
+    write_cache(config())
+    with pytest.raises(InputError, match=r"Image \d+ is not the one.*crops are not fixed"):
+        build_runner(config(**changes)).train()
+
+
+def test_another_teacher_is_refused(config, root, tmp_path):
+    write_cache(config())
+    save(random_teacher(CLIP, seed=1, **ARGS).state_dict(), tmp_path / "t.pth")
+    cfg = config()
+    cfg.model.target_generator.teacher.weights = str(tmp_path / "t.pth")
+    with pytest.raises(InputError, match="are of another teacher: sha256 is '"):
+        MODELS.build(cfg.model).init_weights()
+    cfg = config()
+    cfg.model.target_generator.teacher.normalize = "imagenet"
+    with pytest.raises(InputError, match=r"are of another teacher: mean is \[122"):
+        MODELS.build(cfg.model).init_weights()
+
+
+def test_other_data_are_refused(config, tmp_path, make_images):
+    write_cache(config())
+    make_images(tmp_path / "more/pretrain", COUNT, size=64, seed=5)
+    model = MODELS.build(config().model)
+    model.init_weights()
+    cfg = config(data_root=str(tmp_path / "more"))
+    spread_keys(cfg)
+    imgs = Images(cfg, model.data_preprocessor)
+    with pytest.raises(InputError, match="2 of 2 in this step differ.*the data are others"):
+        model.loss(imgs.batch(range(2)), samples(range(2)))
+    with pytest.raises(InputError, match="Sample 10 is not among the 10"):
+        model.loss(imgs.batch(range(2)), samples((0, 10)))
+
+
+def test_a_cache_that_is_absent_cut_off_or_changed_is_refused(config, tmp_path):
+    model = MODELS.build(config().model)
+    with pytest.raises(InputError, match="There are no cached features at"):
+        model.init_weights()
+    write_cache(config(), shard_size=5)
+    shard = tmp_path / "cache/00001.safetensors"
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(InputError, match="00001.safetensors is missing or not what was written"):
+        model.init_weights()
+
+
+def test_images_without_an_id_are_refused_in_training(config):
+    write_cache(config())
+    model = MODELS.build(config().model)
+    with pytest.raises(InputError, match="reads features by sample id, and these images have none"):
+        model.loss(torch.randn(2, 3, 64, 64))
+
+
+def test_what_can_not_be_cached_is_refused(config):
+    cfg = config()
+    cfg.model.target_generator.teacher = dict(type="OnlineTarget")
+    with pytest.raises(InputError, match="OnlineTarget is no frozen teacher"):
+        MODELS.build(cfg.model)
+    cfg = config()
+    cached = cfg.model.target_generator
+    cfg.model.target_generator = dict(type="MultiTarget", generators=[cached])
+    with pytest.raises(InputError, match="MultiTarget does not pass on"):
+        MODELS.build(cfg.model)
+    with pytest.raises(InputError, match="dtype=int8 is none of"):
+        write_cache(config(), "int8")
+    with pytest.raises(InputError, match="written for a CachedTarget"):
+        write_cache(load_config("configs/pretrain/semaim_tiny.py"))
+
+
+def test_marks_tell_an_image_from_its_mirror_and_not_from_its_rounding():
+    imgs = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert (marks_of(imgs) - marks_of(imgs.flip(3))).abs().amax(dim=1).min() > 0.1
+    assert_close(marks_of(imgs), marks_of(imgs + 1e-4), atol=1e-3, rtol=0)
+
+
+def test_the_saving_of_a_step_is_measured(config):
+    write_cache(config())
+    found = measure(config(), rounds=2)
+    assert found.batch == 5 and found.live.median > 0 and found.cached.median > 0
+    assert "times as fast" in str(found)
