@@ -151,7 +151,7 @@ class SuiteRun:
                     stage, status="interrupted", returncode=code, seconds=seconds, **running.record
                 )
                 told = (
-                    f"interrupted by a signal after {seconds:.0f} s: run the suite again to go on"
+                    f"interrupted by a signal after {seconds:.0f} s: run the suite again"
                 )
                 self._end(Outcome(stage, "interrupted", seconds, log), told)
                 continue
