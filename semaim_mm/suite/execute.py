@@ -150,9 +150,7 @@ class SuiteRun:
                 write_state(
                     stage, status="interrupted", returncode=code, seconds=seconds, **running.record
                 )
-                told = (
-                    f"interrupted by a signal after {seconds:.0f} s: run the suite again"
-                )
+                told = f"interrupted by a signal after {seconds:.0f} s: run the suite again"
                 self._end(Outcome(stage, "interrupted", seconds, log), told)
                 continue
             if code != 0 or not output.is_file() or not _trained_to_its_end(stage):
