@@ -21,6 +21,8 @@ from semaim_mm.suite.stages import Stage, command_of, output_of, settle, shell_l
 from semaim_mm.suite.state import clear_if_stale, is_finished, key_of, read_state, write_state
 
 DONE = ("complete", "finished before")
+# a process that had not begun to train, or only tests, ends by the signal itself
+INTERRUPTED = (STOPPED, *(-number for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)))
 
 
 class Outcome(NamedTuple):
@@ -148,7 +150,7 @@ class SuiteRun:
                 write_state(
                     stage, status="interrupted", returncode=code, seconds=seconds, **running.record
                 )
-                told = f"interrupted after {seconds:.0f} s, its state saved: run the suite again"
+                told = f"interrupted by a signal after {seconds:.0f} s: run the suite again"
                 self._end(Outcome(stage, "interrupted", seconds, log), told)
                 continue
             if code != 0 or not output.is_file() or not _trained_to_its_end(stage):
@@ -194,8 +196,8 @@ class SuiteRun:
 
 
 def _was_stopped(running: Running, code: int) -> bool:
-    """Whether a stage saved itself on a signal and left; of several ranks, torchrun tells 1."""
-    if code == STOPPED:
+    """Whether a signal ended a stage with nothing lost; of several ranks, torchrun tells 1."""
+    if code in INTERRUPTED:
         return True
     status = running.stage.folder / STATUS_FILE
     begun = time.time() - (time.monotonic() - running.since)

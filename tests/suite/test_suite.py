@@ -201,8 +201,12 @@ def test_a_failed_stage_leaves_the_others_running(tmp_path, machine):
     assert machine.ran == ["semantic/seed0/pretrain", *waiting]
 
 
-def test_a_stage_that_a_signal_stopped_is_interrupted_and_resumed(tmp_path, machine):
+@pytest.mark.parametrize("code", [75, -signal.SIGTERM, -signal.SIGUSR1])
+def test_a_stage_that_a_signal_stopped_is_interrupted_and_resumed(
+    code, tmp_path, machine, monkeypatch
+):
     spec = spec_in(tmp_path)
+    monkeypatch.setattr(machine, "stopping", lambda stage: code)
     machine.stops = {"semantic/seed0/pretrain"}
     outcomes = machine.outcomes(spec)
     statuses = {outcome.stage.name: outcome.status for outcome in outcomes}

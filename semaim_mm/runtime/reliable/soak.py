@@ -58,7 +58,6 @@ class Soak:
         self.survived: Counter[str] = Counter()
         self.codes: Counter[str] = Counter()
         self.replayed = self.lost = self.attempts = 0
-        self.typical = 0.0
         if self.out.exists() and any(self.out.iterdir()):
             raise InputError(f"{self.out} is not empty; give the soak a new folder by --out.")
 
@@ -71,7 +70,6 @@ class Soak:
         self._attempt(whole, None)
         if read_status(whole).get("status") != "complete":
             raise InputError(f"The undisturbed training failed; see {whole / 'log.txt'}.")
-        self.typical = time.monotonic() - begun
         until = begun + 60 * self.minutes
         equal = number = 0
         while number == 0 or time.monotonic() < until:
@@ -100,7 +98,7 @@ class Soak:
         child = context.Process(target=_train, args=(folder, self._options()))
         child.start()
         if fault is not None:
-            child.join(self.random.uniform(0.1, 0.4) * self.typical)
+            self._wait(child, folder)
             if child.is_alive() and strike(child.pid, fault, self.random):
                 self.survived[fault] += 1
         child.join(LIMIT)
@@ -113,6 +111,17 @@ class Soak:
                 f"An undisturbed attempt ended with code {child.exitcode}; see "
                 f"{folder / 'log.txt'}."
             )
+
+    def _wait(self, child: multiprocessing.Process, folder: Path) -> None:
+        """Until an attempt is some steps further, and then to a moment within a step or a save."""
+        path = folder / STEPS
+        steps = self.random.randint(0, 30) + (len(lines_of(folder)) if path.exists() else 0)
+        until = time.monotonic() + LIMIT
+        while child.is_alive() and time.monotonic() < until:
+            if path.exists() and len(lines_of(folder)) >= steps:
+                break
+            child.join(0.05)
+        child.join(self.random.uniform(0, 0.3))
 
     def _options(self) -> dict[str, Any]:
         return {
