@@ -47,12 +47,11 @@ RECIPE = {
     "model.data_preprocessor.mean": [123.675, 116.28, 103.53],
     "model.data_preprocessor.std": [58.395, 57.12, 57.375],
     "train_dataloader.batch_size": 64,
-    "train_dataloader.dataset.dataset.pipeline.1.type": "RandomResizedCrop",
-    "train_dataloader.dataset.dataset.pipeline.1.scale": 224,
-    "train_dataloader.dataset.dataset.pipeline.1.crop_ratio_range": (0.2, 1.0),
-    "train_dataloader.dataset.dataset.pipeline.1.interpolation": "bicubic",
-    "train_dataloader.dataset.dataset.pipeline.2.type": "RandomFlip",
-    "train_dataloader.dataset.dataset.pipeline.2.prob": 0.5,
+    "train_dataloader.dataset.dataset.pipeline.0.type": "LoadCrop",
+    "train_dataloader.dataset.dataset.pipeline.0.scale": 224,
+    "train_dataloader.dataset.dataset.pipeline.0.crop_ratio_range": (0.2, 1.0),
+    "train_dataloader.dataset.dataset.pipeline.1.type": "RandomFlip",
+    "train_dataloader.dataset.dataset.pipeline.1.prob": 0.5,
 }
 
 GONE = "key is not in the leaf"

@@ -26,14 +26,7 @@ train_dataloader = dict(
         dataset=dict(
             split="pretrain",
             pipeline=[
-                dict(type="LoadImage"),
-                dict(
-                    type="RandomResizedCrop",
-                    scale=64,
-                    crop_ratio_range=(0.2, 1.0),
-                    backend="pillow",
-                    interpolation="bicubic",
-                ),
+                dict(type="LoadCrop", scale=64, crop_ratio_range=(0.2, 1.0)),
                 dict(type="RandomFlip", prob=0.5),
                 dict(type="PackInputs"),
             ],

@@ -2,6 +2,7 @@
 
 from semaim_mm.data.image_folder import ImageFolder
 from semaim_mm.data.keyed import KeyedDataset, KeyedSampler, SampleKey
+from semaim_mm.data.load_crop import LoadCrop
 from semaim_mm.data.load_image import LoadImage
 
-__all__ = ["ImageFolder", "KeyedDataset", "KeyedSampler", "LoadImage", "SampleKey"]
+__all__ = ["ImageFolder", "KeyedDataset", "KeyedSampler", "LoadCrop", "LoadImage", "SampleKey"]
