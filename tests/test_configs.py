@@ -76,6 +76,15 @@ CLIP = {
 CHANGES = {  # leaf: its parent, and every key that differs, with the leaf's value
     "semaim_vitb_400e.py": ("semaim_vitb.py", {"train_cfg.max_epochs": 400}),
     "semaim_vitti.py": ("semaim_vitb.py", {"model.backbone.arch": "tiny"}),
+    "semaim_vitb_shards.py": (
+        "semaim_vitb.py",
+        {
+            "train_dataloader.sampler.open_shards": 16,
+            "train_dataloader.dataset.dataset.type": "ImageShards",
+            "train_dataloader.dataset.dataset.data_root": "data/imagenet-shards",
+            "train_dataloader.dataset.dataset.split": GONE,
+        },
+    ),
     "semaim_vits.py": ("semaim_vitb.py", {"model.backbone.arch": "small"}),
     "semaim_vitl.py": ("semaim_vitb.py", {"model.backbone.arch": "large"}),
     "semaim_vitl_400e.py": ("semaim_vitl.py", {"train_cfg.max_epochs": 400}),
