@@ -49,7 +49,7 @@ class ImageShards(Dataset):
                 self.index = {name: index[name] for name in index.files}
         except (FileNotFoundError, ValueError, zipfile.BadZipFile) as error:
             raise InputError(
-                f"There is no index of shards at {data_root} ({error}); write both by "
+                f"There is no image index at {data_root} ({error}); write both by "
                 "tools/prepare_data.py shards FOLDER OUT."
             ) from error
         if with_label and not len(self.index["classes"]):

@@ -140,7 +140,7 @@ def test_shards_come_through_a_cache_that_holds_no_more_than_it_may(shards, tmp_
 
 
 def test_what_is_missing_or_cut_is_named(shards, tmp_path):
-    with pytest.raises(InputError, match="no index of shards at"):
+    with pytest.raises(InputError, match="no image index at"):
         ImageShards(str(tmp_path))
     with pytest.raises(InputError, match="need a cache_dir"):
         ShardStore("https://host/folder")
