@@ -14,6 +14,7 @@ from semaim_mm.data import ImageFolder, ImageShards, KeyedDataset, KeyedSampler,
 from semaim_mm.data.keyed import SampleKey
 from semaim_mm.data.shard_store import ShardStore
 from semaim_mm.errors import InputError
+from semaim_mm.runtime.launch import build_runner, load_config
 
 pytest.importorskip("webdataset", reason="an extra: pip install 'semaim_mm[shards]'")
 
@@ -163,3 +164,35 @@ def test_labels_can_not_be_read_from_shards_without(folder, tmp_path):
     write_shards(folder, tmp_path / "plain", "train")
     with pytest.raises(InputError, match="written without labels"):
         ImageShards(str(tmp_path / "plain"), with_label=True)
+
+
+def test_a_pretraining_from_shards_ends_with_the_weights_of_one_from_the_folder(
+    folder, shards, tmp_path
+):
+    def weights(name: str, **dataset) -> dict[str, torch.Tensor]:
+        options = {
+            "log_level": "ERROR",
+            "total_batch": 8,
+            "train_dataloader.batch_size": 8,
+            "train_dataloader.num_workers": 0,
+            "train_dataloader.persistent_workers": False,
+            "train_dataloader.dataset.dataset.data_root": dataset["data_root"],
+            "train_dataloader.dataset.dataset.type": dataset["type"],
+            "train_cfg.max_epochs": 1,
+            "val_cfg": None,
+            "val_dataloader": None,
+            "val_evaluator": None,
+        }
+        cfg = load_config("configs/pretrain/semaim_tiny.py", options, str(tmp_path / name))
+        if dataset["type"] == "ImageShards":
+            del cfg.train_dataloader.dataset.dataset["split"]
+        else:
+            cfg.train_dataloader.dataset.dataset.split = "train"
+        build_runner(cfg).train()
+        saved = torch.load(tmp_path / name / "epoch_1.pth", weights_only=False)
+        return saved["state_dict"]
+
+    ours = weights("shards", type="ImageShards", data_root=str(shards))
+    theirs = weights("folder", type="ImageFolder", data_root=str(folder))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
