@@ -47,12 +47,11 @@ RECIPE = {
     "model.data_preprocessor.mean": [123.675, 116.28, 103.53],
     "model.data_preprocessor.std": [58.395, 57.12, 57.375],
     "train_dataloader.batch_size": 64,
-    "train_dataloader.dataset.dataset.pipeline.1.type": "RandomResizedCrop",
-    "train_dataloader.dataset.dataset.pipeline.1.scale": 224,
-    "train_dataloader.dataset.dataset.pipeline.1.crop_ratio_range": (0.2, 1.0),
-    "train_dataloader.dataset.dataset.pipeline.1.interpolation": "bicubic",
-    "train_dataloader.dataset.dataset.pipeline.2.type": "RandomFlip",
-    "train_dataloader.dataset.dataset.pipeline.2.prob": 0.5,
+    "train_dataloader.dataset.dataset.pipeline.0.type": "LoadCrop",
+    "train_dataloader.dataset.dataset.pipeline.0.scale": 224,
+    "train_dataloader.dataset.dataset.pipeline.0.crop_ratio_range": (0.2, 1.0),
+    "train_dataloader.dataset.dataset.pipeline.1.type": "RandomFlip",
+    "train_dataloader.dataset.dataset.pipeline.1.prob": 0.5,
 }
 
 GONE = "key is not in the leaf"
@@ -77,6 +76,15 @@ CLIP = {
 CHANGES = {  # leaf: its parent, and every key that differs, with the leaf's value
     "semaim_vitb_400e.py": ("semaim_vitb.py", {"train_cfg.max_epochs": 400}),
     "semaim_vitti.py": ("semaim_vitb.py", {"model.backbone.arch": "tiny"}),
+    "semaim_vitb_shards.py": (
+        "semaim_vitb.py",
+        {
+            "train_dataloader.sampler.open_shards": 16,
+            "train_dataloader.dataset.dataset.type": "ImageShards",
+            "train_dataloader.dataset.dataset.data_root": "data/imagenet-shards",
+            "train_dataloader.dataset.dataset.split": GONE,
+        },
+    ),
     "semaim_vits.py": ("semaim_vitb.py", {"model.backbone.arch": "small"}),
     "semaim_vitl.py": ("semaim_vitb.py", {"model.backbone.arch": "large"}),
     "semaim_vitl_400e.py": ("semaim_vitl.py", {"train_cfg.max_epochs": 400}),

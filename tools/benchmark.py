@@ -8,14 +8,25 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from mmengine.logging import MMLogger
 
 import semaim_mm  # noqa: F401  (registration)
-from semaim_mm.bench import dense, knn, loader, pretrain
+from semaim_mm.bench import costliest, dense, knn, leaderboard, loader, pretrain, scaling
 from semaim_mm.bench.report import Report, Table
 from semaim_mm.runtime.launch import user_errors
+
+# of `all` where there is no GPU: enough to see that every part runs
+SMALL = dict(
+    pretrain=pretrain.CPU_SIZES._replace(arch="tiny", side=32),
+    scaling=scaling.CPU_SIZES._replace(side=64, tokens=196),
+    dense=dense.CPU_SIZES._replace(side=64, alone=4),
+    knn=knn.CPU_SIZES._replace(bank=2000, queries=64, width=32),
+    loader=loader.DEFAULT_SIZES._replace(images=4),
+    leaderboard=leaderboard.DEFAULT_SIZES._replace(results=6, images=200),
+)
 
 
 def run_dense(args: argparse.Namespace) -> list[Table]:
@@ -35,6 +46,44 @@ def run_knn(args: argparse.Namespace) -> list[Table]:
 
 def run_loader(args: argparse.Namespace) -> list[Table]:
     return loader.measure(chosen(loader.DEFAULT_SIZES, args), args.rounds)
+
+
+def run_leaderboard(args: argparse.Namespace) -> list[Table]:
+    return leaderboard.measure(chosen(leaderboard.DEFAULT_SIZES, args), args.rounds)
+
+
+def run_scaling(args: argparse.Namespace) -> list[Table]:
+    default = scaling.GPU_SIZES if torch.cuda.is_available() else scaling.CPU_SIZES
+    figure = Path(args.out, "scaling.svg") if args.out else None
+    return scaling.measure(chosen(default, args), args.rounds, figure)
+
+
+def run_profile(args: argparse.Namespace) -> list[Table]:
+    default = pretrain.GPU_SIZES if torch.cuda.is_available() else pretrain.CPU_SIZES
+    return costliest.measure(chosen(default, args), args.rounds)
+
+
+def run_all(args: argparse.Namespace) -> list[Table]:
+    """Everything that a GPU should be measured by, at the subcommands' default sizes."""
+    on_gpu, out = torch.cuda.is_available(), args.out
+    figure = Path(out, "scaling.svg") if out else None
+    parts = [
+        (costliest, pretrain.GPU_SIZES if on_gpu else SMALL["pretrain"]),
+        (pretrain, pretrain.GPU_SIZES if on_gpu else SMALL["pretrain"]),
+        (pretrain, (pretrain.GPU_SIZES if on_gpu else SMALL["pretrain"])._replace(compile=on_gpu)),
+        (scaling, scaling.GPU_SIZES if on_gpu else SMALL["scaling"]),
+        (dense, dense.GPU_SIZES if on_gpu else SMALL["dense"]),
+        (knn, knn.GPU_SIZES if on_gpu else SMALL["knn"]),
+        (loader, loader.DEFAULT_SIZES if on_gpu else SMALL["loader"]),
+        (leaderboard, leaderboard.DEFAULT_SIZES if on_gpu else SMALL["leaderboard"]),
+    ]
+    if not on_gpu:
+        del parts[2]  # compiling is what differs there
+    tables = []
+    for part, sizes in parts:
+        last = (figure,) if part is scaling else ()
+        tables += part.measure(sizes, args.rounds, *last)
+    return tables
 
 
 def chosen(default: tuple, args: argparse.Namespace) -> tuple:
@@ -96,6 +145,38 @@ def main() -> None:
         "images/s per core beside mmpretrain's stock pipeline",
         images=dict(type=int, help="to generate"),
     )
+    add(
+        commands,
+        "leaderboard",
+        run_leaderboard,
+        "its page against the number of results, and the bootstrap",
+        results=dict(type=int, help="on the largest page"),
+        images=dict(type=int, help="test images of each"),
+    )
+    add(
+        commands,
+        "scaling",
+        run_scaling,
+        "cost of an update against batch, tokens, depth and query depth; --out gets a plot too",
+        width=dict(type=int, help="in channels"),
+        depth=dict(type=int, help="in blocks"),
+        side=dict(type=int, help="of images, in pixels"),
+        batch=batch,
+        tokens=dict(type=int, help="most patches of an image"),
+        precision=precision,
+    )
+    add(
+        commands,
+        "profile",
+        run_profile,
+        "the three largest costs of one SemAIM update",
+        arch=dict(help="tiny, small, base, large or huge"),
+        side=dict(type=int, help="of images, in pixels"),
+        batch=batch,
+        precision=precision,
+        compile=dict(action="store_true", default=None, help="torch.compile it"),
+    )
+    add(commands, "all", run_all, "every part, real sizes on a GPU, tiny on a CPU to see it run")
     args = parser.parse_args()
     MMLogger.get_instance("mmengine").setLevel("WARNING")
     report = Report(args.name, shlex.join(["python", "tools/benchmark.py", *sys.argv[1:]]))

@@ -3,12 +3,14 @@
 
 python tools/prepare_data.py imagenet|coco|ade20k|imagefolder PATH
 python tools/prepare_data.py overlap PRETRAINING TEST...
+python tools/prepare_data.py shards FOLDER OUT
 """
 
 import argparse
 
 from semaim_mm.data.prepare import KINDS, check, find_overlaps, prepare, write_low_shot
 from semaim_mm.data.prepare.findings import as_lines
+from semaim_mm.data.prepare.shards import write_shards
 from semaim_mm.runtime.launch import user_errors
 
 
@@ -35,9 +37,18 @@ def main() -> None:
     overlap = kinds.add_parser("overlap", help="find test images that a pretraining has seen")
     overlap.add_argument("pretraining", help="a prepared data set, or a folder of one")
     overlap.add_argument("tests", nargs="+", help="the same")
+    shards = kinds.add_parser("shards", help="pack a folder of images into tar shards")
+    shards.add_argument("path", help="the folder")
+    shards.add_argument("out", help="a new folder for shard-*.tar and index.npz")
+    shards.add_argument("--split", default="", help="sub-folder of PATH, e.g. train")
+    shards.add_argument("--labels", action="store_true", help="its sub-folders are classes")
+    shards.add_argument("--mebibytes", type=int, default=256, help="of a shard; default 256")
     args = parser.parse_args()
     if args.kind == "overlap":
         find_overlaps(args.pretraining, args.tests)
+    elif args.kind == "shards":
+        written = write_shards(args.path, args.out, args.split, args.labels, args.mebibytes)
+        print(f"wrote {len(written) - 1} shards and {written[-1]}")
     elif args.check:
         manifest = check(args.kind, args.path)
         print(f"all {manifest['files']['count']:,} files are as the manifest says")

@@ -36,14 +36,7 @@ train_dataloader = dict(
             type="ImageFolder",
             split="train",
             pipeline=[
-                dict(type="LoadImage"),
-                dict(
-                    type="RandomResizedCrop",
-                    scale=224,
-                    crop_ratio_range=(0.2, 1.0),
-                    backend="pillow",
-                    interpolation="bicubic",
-                ),
+                dict(type="LoadCrop", scale=224, crop_ratio_range=(0.2, 1.0)),
                 dict(type="RandomFlip", prob=0.5),
                 dict(type="PackInputs"),
             ],

@@ -29,7 +29,7 @@ class Sizes(NamedTuple):
     width: int
 
 
-CPU_SIZES = Sizes(100_000, 512, 768)
+CPU_SIZES = Sizes(100_000, 2048, 768)  # enough that normalising the bank weighs little
 GPU_SIZES = Sizes(1_281_167, 10_000, 768)
 
 

@@ -63,7 +63,7 @@ def data_sets(root: Path) -> dict[str, Callable[[int], object]]:
         "stock": {**stock, "pipeline": whole},
         "ours": {**ours, "dataset": inner},
         "stock, decoding alone": {**stock, "pipeline": whole[:1]},
-        "ours, decoding alone": {**inner, "pipeline": inner["pipeline"][:1]},
+        "ours, read and cropped alone": {**inner, "pipeline": inner["pipeline"][:1]},
     }
     return {name: DATASETS.build(cfg).__getitem__ for name, cfg in built.items()}
 

@@ -110,6 +110,8 @@ class KeyedSampler(Sampler):
     Args:
         total_batch: images in an update, over all ranks and accumulated steps; the runner sets it.
         seed: the run's seed; None takes one that all ranks agree on.
+        open_shards: for ImageShards: take the shards in random order, and samples at random out of
+            about this many at a time; None permutes all samples.
     """
 
     def __init__(
@@ -118,7 +120,9 @@ class KeyedSampler(Sampler):
         total_batch: int = 1,
         shuffle: bool = True,
         seed: int | None = None,
+        open_shards: int | None = None,
     ):
+        self.open_shards = open_shards
         self.rank, self.world_size = get_dist_info()
         self.dataset, self.shuffle, self.epoch = dataset, shuffle, 0
         self._first_epoch = self._skipped = 0
@@ -134,12 +138,23 @@ class KeyedSampler(Sampler):
         generator = torch.Generator()
         state = np.random.SeedSequence((self.seed, self.epoch)).generate_state(1)
         generator.manual_seed(int(state[0]))
-        count = len(self.dataset)
-        order = torch.randperm(count, generator=generator) if self.shuffle else torch.arange(count)
+        order = self._order(generator)
         mine = order[self.rank : self.size : self.world_size].tolist()
         mine, self._skipped = mine[self._skipped :], 0
         for sample in mine:
             yield SampleKey(self.seed, self.epoch, sample)
+
+    def _order(self, generator: torch.Generator) -> torch.Tensor:
+        count = len(self.dataset)
+        if not self.shuffle:
+            return torch.arange(count)
+        if self.open_shards is None:
+            return torch.randperm(count, generator=generator)
+        shards = torch.as_tensor(self.dataset.shards)
+        place = torch.randperm(int(shards.max()) + 1, generator=generator)
+        # a shard's samples are spread over the time of the next open_shards - 1 shards
+        delay = torch.rand(count, generator=generator, dtype=torch.float64) * self.open_shards
+        return (place[shards] + delay).argsort(stable=True)
 
     def __len__(self) -> int:
         return self.size // self.world_size

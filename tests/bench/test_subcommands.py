@@ -81,6 +81,52 @@ def test_both_pipelines_give_packed_crops_of_224_pixels(tmp_path):
         assert tuple(shape) == ((375, 500, 3) if "alone" in name else (3, 224, 224)), name
 
 
+def test_leaderboard(monkeypatch, tmp_path):
+    words = ("leaderboard", "--results", "6", "--images", "50")
+    pages, bootstrap = run(monkeypatch, tmp_path, *words)
+    assert [row[0] for row in pages["rows"]] == [
+        "leaderboard of 3 results",
+        "leaderboard of 6 results",
+    ]
+    assert [row[0] for row in bootstrap["rows"]][-1].endswith("resamples of 50 images")
+
+
+def test_scaling(monkeypatch, tmp_path):
+    words = ("scaling", "--depth", "2", "--side", "32", "--tokens", "1024")
+    (table,) = run(monkeypatch, tmp_path, *words)
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+    assert [row["value"] for row in rows if row["varied"] == "tokens"] == [49, 196, 784, 1024]
+    bytes_a_token = [row["its bytes a token"] for row in rows if row["varied"] == "tokens"]
+    # linear: an (L, L) tensor would give 1,024 tokens 1.3 times as many as 784, and 5 times 196
+    assert bytes_a_token[3] < 1.1 * bytes_a_token[2] and bytes_a_token[3] < 2 * bytes_a_token[1]
+    assert [row["value"] for row in rows if row["varied"] == "query depth"] == [1, 2]
+    assert "<svg" in (tmp_path / "scaling.svg").read_text()
+
+
+def test_profile(monkeypatch, tmp_path):
+    (table,) = run(monkeypatch, tmp_path, "profile", "--arch", "tiny", "--side", "32")
+    shares = [row[-1] for row in table["rows"]]
+    assert len(shares) == 4 and sum(shares) == pytest.approx(100)
+    assert shares[0] >= shares[1] >= shares[2] > 0 and table["rows"][3][0] == "all others"
+
+
+@pytest.mark.slow
+def test_all_runs_every_part(monkeypatch, tmp_path):
+    titles = [table["title"] for table in run(monkeypatch, tmp_path, "all")]
+    assert titles == [
+        "Largest costs of a step",
+        "SemAIM, one update",
+        "The update by part",
+        "Cost against size",
+        "Backbone and attention of the dense tasks, one training step",
+        "k-NN",
+        "Loading for pretraining",
+        "Writing the leaderboard",
+        "Interval over test images",
+    ]
+    assert (tmp_path / "scaling.svg").exists()
+
+
 @pytest.mark.slow
 def test_dense(monkeypatch, tmp_path):
     (table,) = run(monkeypatch, tmp_path, "dense", "--side", "64", "--alone", "4")

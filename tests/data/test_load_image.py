@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from semaim_mm.data import LoadImage
+from semaim_mm.data.load_crop import LoadCrop
 from semaim_mm.errors import UnreadableImageError
 
 
@@ -31,6 +32,9 @@ def test_sixteen_bit_grey_keeps_its_upper_byte(name, tmp_path):
     assert np.array_equal(image[..., 0], ramp(np.uint16) >> 8)
     assert np.array_equal(image[..., 1], image[..., 0])
     assert np.array_equal(image[..., 2], image[..., 0])
+    crop = LoadCrop((4, 256), crop_ratio_range=(1.0, 1.0), aspect_ratio_range=(64, 64))
+    cut = crop.transform(dict(img_path=str(tmp_path / name)))["img"]
+    assert np.array_equal(cut, image)
 
 
 def test_sixteen_bit_colour_is_read_as_eight(tmp_path):
