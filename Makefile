@@ -1,7 +1,7 @@
 # Two commands for a newcomer: make demo, make test. Each sets up .venv by itself.
 PY := .venv/bin/python
 
-.PHONY: help setup demo test test-slow docs bench lint format lock clean
+.PHONY: help setup demo test test-slow docs bench bench-gpu lint format lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -23,7 +23,10 @@ docs: setup ## the documentation site, to site/
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
 bench: setup ## speed and memory beside baselines, at sizes that the device at hand allows
-	for what in dense pretrain knn loader; do $(PY) tools/benchmark.py $$what --out work_dirs/bench || exit; done
+	for what in dense pretrain knn loader scaling leaderboard profile; do $(PY) tools/benchmark.py $$what --out work_dirs/bench || exit; done
+
+bench-gpu: setup ## all benchmarks and a profile of the step, on one GPU
+	$(PY) tools/benchmark.py all --rounds 5 --out work_dirs/bench-gpu
 
 lint: setup ## ruff: rules and format
 	$(PY) -m ruff check .

@@ -45,6 +45,7 @@ EXTRAS = {
     ],
     "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.27,<2"],
     "slurm": ["submitit>=1.5,<2"],
+    "shards": ["webdataset>=1,<2"],
     "tensorboard": ["tensorboard>=2.18,<3"],
     # transformers 5 dropped names without which mmpretrain 1.3 fails to import
     "interop": ["transformers>=4.57,<5"],

@@ -21,7 +21,7 @@ fi
 "$python" -m piptools compile --quiet --generate-hashes --strip-extras --no-build-isolation \
   --no-allow-unsafe --unsafe-package opencv-python \
   --no-header --no-emit-options --no-emit-index-url --no-emit-find-links \
-  --no-emit-trusted-host --extra build,dev,docs,interop,slurm,tensorboard \
+  --no-emit-trusted-host --extra build,dev,docs,interop,shards,slurm,tensorboard \
   --output-file requirements.lock "$@" setup.py
 
 header=$(mktemp)
