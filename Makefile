@@ -1,7 +1,7 @@
 # Two commands for a newcomer: make demo, make test. Each sets up .venv by itself.
 PY := .venv/bin/python
 
-.PHONY: help setup demo test test-slow docs bench bench-gpu lint format lock clean
+.PHONY: help setup demo test test-slow docs bench bench-gpu lint format lock audit clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ lint: setup ## ruff: rules and format
 format: setup ## let ruff mend what it can
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+audit: setup ## known vulnerabilities of the locked packages, where the advisory service is reached
+	$(PY) tools/audit.py
 
 lock: setup ## write requirements.lock anew from setup.py's ranges; takes minutes
 	tools/lock.sh --upgrade

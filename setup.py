@@ -40,6 +40,7 @@ EXTRAS = {
         "hypothesis>=6.100,<7",
         "ruff>=0.17,<0.18",
         "pre-commit>=4,<5",
+        "pip-audit>=2.9,<3",
         "pip-tools>=7.5,<8",
         "playwright>=1.50,<2",  # drives the system's chromium in the page's tests
     ],

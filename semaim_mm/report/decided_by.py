@@ -16,6 +16,7 @@ KEPT_HALF = ", tokens kept in fp16"  # transfer/features.py: they would not fit 
 # what changes the part of a picture that is seen, or its size
 GEOMETRY = (
     "CenterCrop",
+    "LoadCrop",
     "Pad",
     "RandomCrop",
     "RandomResize",

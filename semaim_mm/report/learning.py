@@ -9,6 +9,7 @@ from rich.table import Table
 
 from semaim_mm.runtime.evaluate import evaluate
 from semaim_mm.runtime.launch import build_runner, load_config
+from semaim_mm.runtime.reliable.newest import newest_checkpoint
 
 ROWS = ("SemAIM", "random init", "raw pixels")
 PRETRAIN = "configs/pretrain/semaim_tiny.py"
@@ -20,7 +21,7 @@ def pretrain(work_dir: Path, seed: int) -> Path:
     """Pretrain a tiny model -> its last checkpoint."""
     cfg = load_config(PRETRAIN, {"randomness.seed": seed}, str(work_dir))
     build_runner(cfg).train()
-    return Path((work_dir / "last_checkpoint").read_text().strip())
+    return Path(newest_checkpoint(work_dir))
 
 
 def heldout_losses(work_dir: Path) -> dict[str, float]:
