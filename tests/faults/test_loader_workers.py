@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from types import SimpleNamespace
 
 import fault_runs as runs
 import pytest
@@ -12,7 +13,8 @@ import shipped_leaves as shipped
 from torch.utils.data import get_worker_info
 
 from semaim_mm.data.keyed import KeyedDataset
-from semaim_mm.runtime.reliable.lost import of_a_loader
+from semaim_mm.errors import InputError
+from semaim_mm.runtime.reliable.lost import of_a_loader, told_in_sentences
 from semaim_mm.runtime.runner import LOADER_SECONDS, TransferRunner
 
 BOUND = 60
@@ -101,6 +103,15 @@ def test_a_loader_without_workers_has_none():
 )
 def test_what_torch_says_of_workers_is_told_in_a_sentence(text, told):
     assert told in of_a_loader(text)
+
+
+def test_a_worker_that_dies_while_a_checkpoint_is_written_is_told():
+    runner = SimpleNamespace(_train_loop=None, _val_loop=None, _test_loop=None)
+    with pytest.raises(InputError, match="worker 12 died"), told_in_sentences(runner):
+        try:
+            raise RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed. ")
+        finally:
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 3 vs 2")
 
 
 def test_other_errors_are_left_as_they_are():

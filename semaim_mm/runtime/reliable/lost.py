@@ -26,9 +26,11 @@ def told_in_sentences(runner: Runner) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except RuntimeError as error:
+    except (RuntimeError, SyntaxError) as error:
+        # torch tells of a dead worker wherever the main thread is: what that was doing, writing a
+        # checkpoint or formatting the config, may put an error of its own on top
         place = _place(runner)
-        told = of_a_loader(str(error))
+        told = next(filter(None, map(of_a_loader, _texts(error))), None)
         if told is not None:
             raise InputError(f"{told} It was at {place}; {GO_ON}") from error
         if get_world_size() > 1 and is_of_a_lost_rank(error):
@@ -42,6 +44,12 @@ def told_in_sentences(runner: Runner) -> Iterator[None]:
             )
             raise SystemExit(EXIT_CODE) from error
         raise
+
+
+def _texts(error: BaseException | None) -> Iterator[str]:
+    while error is not None:
+        yield str(error)
+        error = error.__context__
 
 
 def of_a_loader(text: str) -> str | None:
@@ -66,7 +74,7 @@ def of_a_loader(text: str) -> str | None:
     )
 
 
-def is_of_a_lost_rank(error: RuntimeError) -> bool:
+def is_of_a_lost_rank(error: Exception) -> bool:
     """Whether an error is what gloo or NCCL raise where another process no longer answers."""
     return isinstance(error, torch.distributed.DistError) or bool(re.search(LOST, str(error)))
 
