@@ -256,7 +256,7 @@ class SemAIMViT(VisionTransformer):
         """The tokens of images -> the outputs (B, E + L, D) of the first blocks, unmasked."""
         grid = self.grid(imgs)
         biases = self.shared_biases(grid)
-        for layer in self.layers[:number]:
+        for layer in list(self.layers)[:number]:  # a slice of the list would break a graph
             bias = biases.get("window" if layer.attn.window_size else "whole")
             tokens = self._run(layer, tokens, grid=grid, bias=bias)
             yield tokens
