@@ -14,6 +14,7 @@ from mmengine.optim import build_optim_wrapper
 from torch import Tensor
 
 from semaim_mm.bench.dense_semaim import DenseSemAIM
+from semaim_mm.pretrain.compiled import compile_hot
 from semaim_mm.pretrain.draws import Draws
 from semaim_mm.pretrain.semaim import SemAIM
 from semaim_mm.runtime.precision import wrapper_options
@@ -66,7 +67,7 @@ class OurStep(UpdateStep):
     Args:
         optim_wrapper: the config's.
         precision: 'fp32', 'bf16' or 'fp16'.
-        compiled: compile the similarity pass' encoder, the streams and the loss.
+        compiled: compile the similarity pass, the streams and the loss.
     """
 
     def __init__(
@@ -83,9 +84,7 @@ class OurStep(UpdateStep):
         settings["optimizer"] = {**settings["optimizer"], "lr": LEARNING_RATE}
         self.wrapper = build_optim_wrapper(model, settings)
         if compiled:
-            model.backbone.encode = torch.compile(model.backbone.encode)
-            model.predict_in_order = torch.compile(model.predict_in_order)
-            model.head.loss = torch.compile(model.head.loss)
+            compile_hot(model)
 
     def _context(self) -> AbstractContextManager:
         return self.wrapper.optim_context(self.model)

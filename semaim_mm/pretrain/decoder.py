@@ -113,7 +113,7 @@ class SemAIMDecoder(BaseModule):
     ) -> Tensor:
         """(B, L, D) queries, content states in turn -> (B, L, D) before the final norm."""
         blocks = (
-            [layer.query for layer in content_layers[self.stride - 1 :: self.stride]]
+            [layer.query for layer in list(content_layers)[self.stride - 1 :: self.stride]]
             if self.share_weights
             else self.layers
         )

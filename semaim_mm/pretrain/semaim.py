@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from semaim_mm.errors import InputError
 from semaim_mm.layers import gather_tokens
+from semaim_mm.pretrain.compiled import compile_hot
 from semaim_mm.pretrain.draws import Draws
 from semaim_mm.pretrain.ema import BackboneEMA
 from semaim_mm.pretrain.frozen import frozen_eval
@@ -64,6 +65,8 @@ class SemAIM(BaseSelfSupervisor):
         cls_last: CLS stands after all patches in the causal order and a register, which the
             backbone must have, before them. Nothing reads CLS then and no gradient reaches it,
             but its content output depends on the image, which with CLS first it never does.
+        compiled: None, or a dict of torch.compile's arguments for the similarity pass, the streams
+            and the loss; ``dict()`` for its defaults.
         data_preprocessor, init_cfg: as in mmpretrain.
 
     Raises:
@@ -80,6 +83,7 @@ class SemAIM(BaseSelfSupervisor):
         similarity_from: str = "online",
         ema: dict | None = None,
         cls_last: bool = False,
+        compiled: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ):
@@ -101,6 +105,9 @@ class SemAIM(BaseSelfSupervisor):
         if cls_last:
             self.backbone.cls_token.requires_grad_(False)  # or DDP waits for its gradient
         self.ema = None if ema is None else BackboneEMA(self.backbone, **ema)
+        self.similarity_map = similarity_map
+        if compiled is not None:
+            compile_hot(self, **compiled)
 
     def _check_parts(self, ema: dict | None) -> None:
         width, depth = self.backbone.embed_dims, self.backbone.num_layers
@@ -271,7 +278,7 @@ class SemAIM(BaseSelfSupervisor):
         """(B, 3, H, W) -> (B, L) similarity map; ``averaged`` asks the EMA copy."""
         backbone = self.ema.module if averaged else self.backbone
         with frozen_eval(backbone):
-            return similarity_map(backbone, imgs, source)
+            return self.similarity_map(backbone, imgs, source)
 
     def predict(self, imgs: Tensor, keys: Tensor) -> Tensor:
         """(B, 3, H, W), (B, L) keys, smaller first -> (B, L, P) predictions."""

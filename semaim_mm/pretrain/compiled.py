@@ -1,0 +1,42 @@
+"""``torch.compile`` on the three callables that hold a pretraining step's work."""
+
+from typing import Any
+
+import torch
+
+from semaim_mm.errors import InputError
+
+HOT = (
+    (lambda model: model, "similarity_map"),
+    (lambda model: model, "predict_in_order"),
+    (lambda model: model.head, "loss"),
+)
+
+
+def compile_hot(model: Any, backend: str = "inductor", **how: Any) -> None:
+    """Compile a SemAIM's similarity pass, streams (to the prediction) and loss, in place.
+
+    Each is one graph of static shapes: a graph break is an error, not a slow run. Another batch
+    size, as validation may have, is another graph.
+
+    Args:
+        backend, **how: torch.compile's own, e.g. ``mode='max-autotune-no-cudagraphs'``.
+
+    Raises:
+        InputError: torch knows no such backend or argument.
+    """
+    known = torch.compiler.list_backends(exclude_tags=())
+    if backend not in known:
+        raise InputError(
+            f"model.compiled has backend={backend!r}, which torch doesn't know; choose one of "
+            f"{', '.join(sorted(known))}."
+        )
+    options = dict(fullgraph=True, dynamic=False, backend=backend) | how
+    try:
+        for holder, name in HOT:
+            holder = holder(model)
+            setattr(holder, name, torch.compile(getattr(holder, name), **options))
+    except (TypeError, RuntimeError) as error:
+        raise InputError(
+            f"model.compiled={how} is not what torch.compile takes ({error}); mend it."
+        ) from error

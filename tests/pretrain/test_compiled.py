@@ -1,0 +1,99 @@
+"""One key compiles the step: the same losses, no graph break, nothing compiled again."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import build_tiny
+from torch._dynamo.utils import counters
+
+from semaim_mm.errors import InputError
+from semaim_mm.pretrain.draws import Draws
+
+MODELS = {
+    "pixels": {},
+    "own attention": dict(order=dict(type="SemanticOrder", similarity="self")),
+    "averaged copy": dict(ema={}, similarity_from="ema"),
+    "shared weights, shallow": dict(neck=dict(share_weights=True, query_depth=1)),
+    "no map": dict(order="raster"),
+}
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler():
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+def losses(model, steps=4, after=lambda step: None):
+    """A few AdamW steps on changing images, drop path on -> their losses."""
+    optimizer = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad], lr=1e-3, foreach=True
+    )
+    size, (rows, columns) = model.backbone.patch_size, model.backbone.patch_resolution
+    found = []
+    model.train()
+    for step in range(steps):
+        torch.manual_seed(step)
+        imgs = torch.randn(2, 3, rows * size, columns * size)
+        keys = torch.tensor([[0, step, 0], [0, step, 1]])
+        target = model.target(imgs)
+        ranks = model.generation_ranks(imgs, target, Draws(keys))
+        loss = model.loss_in_order(imgs, ranks, target)[0].mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        found.append(loss.item())
+        after(step)
+    return found
+
+
+def compare(changes, backend):
+    changes = changes | dict(backbone=dict(drop_path_rate=0.2))
+    plain = losses(build_tiny(**changes))
+    torch._dynamo.reset()
+    counters.clear()
+    graphs = []
+
+    def after(step):
+        graphs.append(counters["stats"]["unique_graphs"])
+
+    compiled = losses(build_tiny(**changes, compiled=dict(backend=backend)), after=after)
+    assert compiled == pytest.approx(plain, rel=1e-5)
+    hot = 2 if changes.get("order") == "raster" else 3
+    assert graphs == [hot] * len(graphs), "compiled again after the first step"
+    assert not counters["graph_break"] and not counters["recompiles"]
+
+
+SLOW = ("own attention", "no map")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in MODELS]
+)
+def test_the_losses_are_the_same_and_nothing_is_compiled_again(name):
+    compare(MODELS[name], "aot_eager")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pixels", "averaged copy"])
+def test_the_same_with_inductor(name):
+    # drop path draws as eager mode does, to compare with it
+    with torch._inductor.config.patch(fallback_random=True):
+        compare(MODELS[name], "inductor")
+
+
+def test_autocast_is_compiled_too():
+    model = build_tiny(compiled=dict(backend="aot_eager"))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses(model, steps=2, after=lambda step: None)
+    assert counters["stats"]["unique_graphs"] == 3 and not counters["graph_break"]
+
+
+def test_a_backend_that_torch_lacks_is_refused():
+    with pytest.raises(InputError, match="backend='fast', which torch doesn't know; choose one of"):
+        build_tiny(compiled=dict(backend="fast"))
+    with pytest.raises(InputError, match="is not what torch.compile takes"):
+        build_tiny(compiled=dict(speed=11))
