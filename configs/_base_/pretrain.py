@@ -14,6 +14,7 @@ model = dict(
     head=dict(type="SemAIMHead", projection="mlp", loss="l2"),
     target_generator=dict(type="PixelTarget", blur_kernel=9, blur_sigma=1.0),
     order=dict(type="SemanticOrder", similarity="cls"),
+    compiled=None,  # torch.compile's backend, e.g. "inductor", or a dict of its arguments
     data_preprocessor=dict(
         type="SelfSupDataPreprocessor",
         mean=[123.675, 116.28, 103.53],

@@ -65,8 +65,8 @@ class SemAIM(BaseSelfSupervisor):
         cls_last: CLS stands after all patches in the causal order and a register, which the
             backbone must have, before them. Nothing reads CLS then and no gradient reaches it,
             but its content output depends on the image, which with CLS first it never does.
-        compiled: None, or a dict of torch.compile's arguments for the similarity pass, the streams
-            and the loss; ``dict()`` for its defaults.
+        compiled: None, or torch.compile's backend or a dict of its arguments, for the similarity
+            pass, the streams and the loss.
         data_preprocessor, init_cfg: as in mmpretrain.
 
     Raises:
@@ -83,7 +83,7 @@ class SemAIM(BaseSelfSupervisor):
         similarity_from: str = "online",
         ema: dict | None = None,
         cls_last: bool = False,
-        compiled: dict | None = None,
+        compiled: str | dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ):
@@ -107,7 +107,7 @@ class SemAIM(BaseSelfSupervisor):
         self.ema = None if ema is None else BackboneEMA(self.backbone, **ema)
         self.similarity_map = similarity_map
         if compiled is not None:
-            compile_hot(self, **compiled)
+            compile_hot(self, **(dict(backend=compiled) if isinstance(compiled, str) else compiled))
 
     def _check_parts(self, ema: dict | None) -> None:
         width, depth = self.backbone.embed_dims, self.backbone.num_layers

@@ -86,7 +86,7 @@ def test_the_same_with_inductor(name):
 
 
 def test_autocast_is_compiled_too():
-    model = build_tiny(compiled=dict(backend="aot_eager"))
+    model = build_tiny(compiled="aot_eager")
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses(model, steps=2, after=lambda step: None)
     assert counters["stats"]["unique_graphs"] == 3 and not counters["graph_break"]
