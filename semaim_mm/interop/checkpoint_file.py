@@ -11,6 +11,7 @@ import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,12 @@ def read_file(path: str | Path, map_location: str = "cpu", lazily: bool = False)
     if not isinstance(content, dict):
         raise InputError(
             f"{path} holds no state dict but a {type(content).__name__}; not weights by name."
+        )
+    meta = content.get("meta")
+    if not isinstance(meta, dict | NoneType):
+        raise InputError(
+            f"{path} has a meta that is a {type(meta).__name__}, not a dict, so no training wrote "
+            "it; give another checkpoint."
         )
     return content
 

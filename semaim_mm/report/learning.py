@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from semaim_mm.errors import InputError
 from semaim_mm.runtime.evaluate import evaluate
 from semaim_mm.runtime.launch import build_runner, load_config
 from semaim_mm.runtime.reliable.newest import newest_checkpoint
@@ -21,7 +22,10 @@ def pretrain(work_dir: Path, seed: int) -> Path:
     """Pretrain a tiny model -> its last checkpoint."""
     cfg = load_config(PRETRAIN, {"randomness.seed": seed}, str(work_dir))
     build_runner(cfg).train()
-    return Path(newest_checkpoint(work_dir))
+    found = newest_checkpoint(work_dir)
+    if found is None:
+        raise InputError(f"The training left no whole checkpoint in {work_dir}; see its log there.")
+    return Path(found)
 
 
 def heldout_losses(work_dir: Path) -> dict[str, float]:

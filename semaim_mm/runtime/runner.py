@@ -26,6 +26,7 @@ from semaim_mm.runtime.batch import BatchPlan, plan_batch
 from semaim_mm.runtime.hooks import has_batch_norm, unwrap
 from semaim_mm.runtime.precision import resolve_precision, wrapper_options
 from semaim_mm.runtime.protocol import state_backbone
+from semaim_mm.runtime.reliable.header import check_header
 from semaim_mm.runtime.reliable.loops import resumable
 from semaim_mm.runtime.reliable.newest import newest_checkpoint
 from semaim_mm.runtime.reliable.runner import ReliableRunner
@@ -215,8 +216,7 @@ class TransferRunner(ReliableRunner):
         checkpoint = read_file(filename)
         if "state_dict" not in checkpoint:
             checkpoint = dict(state_dict=state_dict_of(checkpoint, filename))
-        # Runner.resume would execute a config found here
-        checkpoint.get("meta", {}).pop("config", None)
+        check_header(checkpoint, filename, self._resumes)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         self.take_over(checkpoint, filename)
         model = unwrap(self.model)
