@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from semaim_mm.errors import InputError
 from semaim_mm.interop.checkpoint_file import sha256_of
+from semaim_mm.runtime.reliable.secrets import line_without_secrets
 from semaim_mm.runtime.reliable.status import FILE_NAME as STATUS_FILE
 from semaim_mm.runtime.reliable.status import read_status
 from semaim_mm.runtime.reliable.stop import EXIT_CODE as STOPPED
@@ -127,7 +128,7 @@ class SuiteRun:
             self.progress.aside(aside, head)
         command = command_of(stage, checkpoint, self.jobs.launcher)
         log = stage.folder / "log.txt"
-        record = dict(key=key, command=shell_line(command), log=str(log))
+        record = dict(key=key, command=line_without_secrets(shell_line(command)), log=str(log))
         taken_up = {} if number is None else dict(job=number)
         write_state(stage, status="running", **record, **taken_up)
         job = self.jobs.start(stage, command, log, number)

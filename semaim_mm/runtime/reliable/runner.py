@@ -22,6 +22,7 @@ from semaim_mm.runtime.reliable.newest import newest_checkpoint
 from semaim_mm.runtime.reliable.random_states import random_states
 from semaim_mm.runtime.reliable.ranks import stop_together
 from semaim_mm.runtime.reliable.save import save_atomically
+from semaim_mm.runtime.reliable.secrets import without_secrets
 from semaim_mm.runtime.reliable.stop import StopSignalHook
 from semaim_mm.runtime.reliable.work_dir import check_work_dir
 
@@ -34,6 +35,10 @@ class ReliableRunner(Runner):
 
     loaded_random_states: list[dict[str, Any]] | None = None
     lock: Lock | None = None
+
+    def __init__(self, *args: Any, cfg: Any = None, **kwargs: Any):
+        # the parts are arguments of their own; ``cfg`` is what is logged, dumped and saved
+        super().__init__(*args, cfg=without_secrets(cfg), **kwargs)
 
     @classmethod
     def from_cfg(cls, cfg: Any) -> "ReliableRunner":
