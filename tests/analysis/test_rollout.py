@@ -46,7 +46,7 @@ def test_its_own_predictions_are_fed_back_as_a_loop_of_whole_passes_does(given):
     for rank in range(given, 15):
         with torch.no_grad():
             patch = model.predict_in_order(slow, order)[:, rank]
-        for image, (index, pixels) in enumerate(zip(order[:, rank].tolist(), patch)):
+        for image, (index, pixels) in enumerate(zip(order[:, rank].tolist(), patch, strict=True)):
             top, left = 4 * (index // 5), 4 * (index % 5)
             cell = pixels.view(4, 4, 3).permute(2, 0, 1)
             slow[image, :, top : top + 4, left : left + 4] = cell
