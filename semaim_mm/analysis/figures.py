@@ -21,10 +21,12 @@ def line(axes: Axes, found: Mapping[str, Interval], label: str | None = None) ->
     """Intervals by position -> a line with its band."""
     places = [float(key) for key in found]
     color = axes.plot(places, [item.value for item in found.values()], label=label, lw=1.6)[0]
-    known = [item for item in found.values() if item.low is not None]
-    if len(known) == len(found):
-        low, high = [item.low for item in known], [item.high for item in known]
-        axes.fill_between(places, low, high, color=color.get_color(), alpha=0.15, lw=0)
+    # a lone picture, or equal ones, have no interval: the band breaks there
+    low, high = (
+        [np.nan if item.low is None else bound(item) for item in found.values()]
+        for bound in (lambda item: item.low, lambda item: item.high)
+    )
+    axes.fill_between(places, low, high, color=color.get_color(), alpha=0.15, lw=0)
 
 
 def _percent(found: Mapping[str, Interval]) -> dict[str, Interval]:
@@ -59,7 +61,10 @@ def objects_figure(found: Mapping) -> Figure:
     return figure
 
 
-def several_figure(found: Mapping, orders: Sequence[str] = ("semantic", "multi_center")) -> Figure:
+SEVERAL = ("semantic", "multi_center", "stochastic")  # the last is what chance does
+
+
+def several_figure(found: Mapping, orders: Sequence[str] = SEVERAL) -> Figure:
     """What ``examine_objects`` gave -> objects covered, on pictures of 1, 2, 3+ objects."""
     last = list(found["covered"])[-1]
     groups = found["covered"][last]

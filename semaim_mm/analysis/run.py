@@ -1,8 +1,6 @@
 """Analyses of checkpoints by name: JSON and PNG files beside the results they explain."""
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,11 @@ from semaim_mm.analysis.loss_profile import loss_profile
 from semaim_mm.analysis.object_share import examine_objects
 from semaim_mm.analysis.rollout import check_generates, rollout
 from semaim_mm.analysis.scenes import Scene, as_batch, read_scenes
+from semaim_mm.analysis.write_json import write_json
 from semaim_mm.data.sample import default_sample_path
 from semaim_mm.errors import InputError
 from semaim_mm.pretrain import SemAIM
 from semaim_mm.report.order_data import load_model, picture_draws
-from semaim_mm.report.result import replacing
 
 SHOWN = 6  # pictures of a grid
 GIVEN = (0.0, 0.25, 0.5, 0.75)
@@ -128,14 +126,9 @@ def _possible(model: SemAIM) -> list[str]:
 
 
 def _write(folder: Path, name: str, found: Any, drawn: dict[str, Figure]) -> list[Path]:
+    written = [] if found is None else [write_json(folder, name, found)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        written = []
-        if found is not None:
-            written.append(folder / f"{name}.json")
-            text = json.dumps(found, indent=1, default=asdict, allow_nan=False)
-            with replacing(written[0]) as temporary:
-                temporary.write_text(text + "\n", encoding="utf-8")
         for stem, figure in drawn.items():
             written.append(folder / f"{stem}.png")
             figure.savefig(written[-1], dpi=110)
