@@ -9,12 +9,13 @@ from html.parser import HTMLParser
 
 import pytest
 from boards import HOSTILE, write_hostile, write_suite
+from PIL import Image
 from result_files import write
 
 from semaim_mm.leaderboard.asked import asked_board, read_asked
 from semaim_mm.leaderboard.table import leaderboard
 from semaim_mm.leaderboard.write.curves import learning_curves
-from semaim_mm.leaderboard.write.order_maps import order_maps
+from semaim_mm.leaderboard.write.order_maps import analysis_figures, order_maps
 from semaim_mm.leaderboard.write.page import SCRIPTS, embedded, page
 from semaim_mm.leaderboard.write.text import clean
 
@@ -181,6 +182,20 @@ def test_an_empty_folder_and_one_without_a_suite_have_a_page(tmp_path):
     assert "no comparison was declared beforehand" in html
     for name in ("absent", "excluded", "comparisons", "curves", "maps"):
         assert f'id="{name}"' not in html
+
+
+def test_figures_of_analyses_are_embedded_in_a_section_of_their_own(tmp_path):
+    folder = tmp_path / "ours" / "analysis"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (4, 2), "blue").save(folder / "objects.png")
+    (folder / "evil.png").write_text("<svg onload=alert(1)>")
+    figures, left_out = analysis_figures(tmp_path)
+    assert [figure.path for figure in figures] == ["ours/analysis/objects.png"] and left_out == 0
+    html = page(leaderboard(tmp_path), (), figures)
+    section = html.split('<section id="analyses"')[1].split("</section>")[0]
+    assert section.count("data:image/png;base64,iVBOR") == 1 and "objects.png" in section
+    assert '<a href="#analyses">' in html and 'id="maps"' not in html
+    assert "svg onload" not in html
 
 
 def test_metrics_of_layers_and_neighbours_are_shown_on_demand(tmp_path):

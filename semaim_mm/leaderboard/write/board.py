@@ -10,7 +10,7 @@ from semaim_mm.leaderboard.asked import asked_board, read_asked
 from semaim_mm.leaderboard.write.console import overview_table
 from semaim_mm.leaderboard.write.curves import learning_curves
 from semaim_mm.leaderboard.write.files import write_files
-from semaim_mm.leaderboard.write.order_maps import order_maps
+from semaim_mm.leaderboard.write.order_maps import analysis_figures, order_maps
 from semaim_mm.leaderboard.write.text import clean
 
 
@@ -24,8 +24,10 @@ def write_leaderboard(
     """
     asked = read_asked(results)
     board = asked_board(results, asked, overlaps=overlaps)
-    pictures, left_out = order_maps(results)
-    written = write_files(board, out, learning_curves(results, asked), pictures, left_out)
+    maps, left_out = order_maps(results)
+    figures, more = analysis_figures(results)
+    curves = learning_curves(results, asked)
+    written = write_files(board, out, curves, [*maps, *figures], left_out + more)
     console.print(overview_table(board))
     for item in board.comparisons:
         told = f"{item.task}: {item.verdict}" if item.task else item.verdict

@@ -63,7 +63,7 @@ def page(
     pictures: Sequence[Picture] = (),
     pictures_left_out: int = 0,
 ) -> str:
-    """A leaderboard, learning curves and order maps -> an HTML document, the same for the same."""
+    """A leaderboard, curves and pictures -> an HTML document, the same for the same."""
     methods, groups, figures = methods_of(board), [], {}
     views: dict[int, RowView] = {}
     for number, group in enumerate(ordered_groups(board)):
@@ -86,7 +86,8 @@ def page(
             view_of=lambda row: views[id(row)],
             anchor_of=lambda group: next(view.id for view in groups if view.group is group),
             curves=list(parts),
-            pictures=pictures,
+            maps=[picture for picture in pictures if picture.kind == "order map"],
+            analyses=[picture for picture in pictures if picture.kind == "analysis"],
             pictures_left_out=pictures_left_out,
             figures=figures,
             methods=methods,

@@ -1,0 +1,108 @@
+"""Figures of the analyses. Legend: H x W pixels; uint8 RGB pictures."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from semaim_mm.leaderboard.intervals import Interval
+
+
+def sheet(rows: int, columns: int, width: float = 4.6, height: float = 3.6) -> tuple[Figure, list]:
+    """-> a figure and its axes, row by row."""
+    figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+
+
+def line(axes: Axes, found: Mapping[str, Interval], label: str | None = None) -> None:
+    """Intervals by position -> a line with its band."""
+    places = [float(key) for key in found]
+    color = axes.plot(places, [item.value for item in found.values()], label=label, lw=1.6)[0]
+    # a lone picture, or equal ones, have no interval: the band breaks there
+    low, high = (
+        [np.nan if item.low is None else bound(item) for item in found.values()]
+        for bound in (lambda item: item.low, lambda item: item.high)
+    )
+    axes.fill_between(places, low, high, color=color.get_color(), alpha=0.15, lw=0)
+
+
+def _percent(found: Mapping[str, Interval]) -> dict[str, Interval]:
+    return {str(100 * float(part)): item for part, item in found.items()}
+
+
+def objects_figure(found: Mapping) -> Figure:
+    """What ``examine_objects`` gave -> shares and distances by order, and over training."""
+    names = list(found["share"])
+    last = names[-1]
+    figure, axes = sheet(1, 3)
+    for order, shares in found["share"][last].items():
+        line(axes[0], _percent(shares), order)
+    axes[0].axhline(found["by_chance"].value, color="0.4", ls=":", lw=1)
+    axes[0].set(
+        xlabel="first r % of the patches", ylabel="share on an object", title=f"By order, {last}"
+    )
+    axes[0].legend(fontsize=7)
+    own = next(iter(found["share"][last]))
+    for name in names:
+        line(axes[1], _percent(found["share"][name][own]), name)
+    axes[1].axhline(found["by_chance"].value, color="0.4", ls=":", lw=1)
+    axes[1].set(xlabel="first r % of the patches", title=f"Over training: {own}")
+    axes[1].legend(fontsize=7)
+    centers = found["distance"][last]
+    values = list(centers.values())
+    bars = [[item.value - (item.low or item.value) for item in values]]
+    bars.append([(item.high or item.value) - item.value for item in values])
+    axes[2].bar(list(centers), [item.value for item in values], yerr=bars, color="#6a2c8c")
+    axes[2].tick_params(axis="x", rotation=20, labelsize=8)
+    axes[2].set(ylabel="patches", title="From the farthest centre to an object")
+    return figure
+
+
+SEVERAL = ("semantic", "multi_center", "stochastic")  # the last is what chance does
+
+
+def several_figure(found: Mapping, orders: Sequence[str] = SEVERAL) -> Figure:
+    """What ``examine_objects`` gave -> objects covered, on pictures of 1, 2, 3+ objects."""
+    last = list(found["covered"])[-1]
+    groups = found["covered"][last]
+    figure, axes = sheet(1, len(groups), 3.6, 3.2)
+    for place, (number, by_order) in zip(axes, groups.items(), strict=True):
+        for order in orders:
+            line(place, _percent(by_order[order]), order)
+        count = next(iter(by_order["semantic"].values())).n
+        place.set(
+            xlabel="first r % of the patches",
+            ylim=(0, 1.02),
+            title=f"{number} object{'' if number == '1' else 's'} ({count} pictures)",
+        )
+    axes[0].set_ylabel("share of the objects that are begun")
+    axes[0].legend(fontsize=8)
+    return figure
+
+
+def loss_figure(found: Mapping) -> Figure:
+    """What ``loss_profile`` gave -> the loss by rank and by distance."""
+    figure, axes = sheet(1, len(found))
+    titles = dict(by_rank="rank in the order", by_distance="patches to the nearest centre")
+    for place, (name, profile) in zip(axes, found.items(), strict=True):
+        line(place, profile)
+        place.set(xlabel=titles[name])
+    axes[0].set_ylabel("loss of a patch")
+    return figure
+
+
+def picture_grid(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str]) -> Figure:
+    """Rows of pictures, titles of the columns -> one figure."""
+    figure, axes = sheet(len(rows), len(titles), 1.5, 1.5)
+    for place in axes:
+        place.axis("off")
+    for number, row in enumerate(rows):
+        for column, picture in enumerate(row):
+            place = axes[number * len(titles) + column]
+            place.imshow(picture)
+            if number == 0:
+                place.set_title(titles[column], fontsize=9)
+    return figure

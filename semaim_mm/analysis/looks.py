@@ -1,0 +1,47 @@
+"""What features look like: attention of CLS by head, nearest pictures, patches as colours.
+
+Legend: B pictures, L patches, D embed_dims; features are unmasked, as downstream.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semaim_mm.layers import widen
+from semaim_mm.pretrain import SemAIM
+
+
+@torch.no_grad()
+def class_attention(model: SemAIM, imgs: Tensor) -> np.ndarray:
+    """(B, 3, H, W) -> (B, heads, L): attention of CLS to patches in the last block, by head."""
+    backbone = model.backbone
+    tokens = backbone.encode(imgs, blocks=len(backbone.layers) - 1)
+    last = backbone.layers[-1]
+    q, k, _ = last.attn.split_heads(last.ln1(tokens))
+    scores = widen(q[:, :, :1] @ k.transpose(-2, -1)) * last.attn.head_dims**-0.5
+    return scores.softmax(dim=-1)[:, :, 0, backbone.num_extra_tokens :].numpy()
+
+
+@torch.no_grad()
+def neighbours(model: SemAIM, imgs: Tensor, k: int = 5) -> np.ndarray:
+    """(B, 3, H, W) -> (B, k): every picture's nearest others, by cosine of mean patch tokens."""
+    features = model.encode(imgs)[:, 1:].mean(dim=1)
+    features = torch.nn.functional.normalize(features, dim=-1)
+    similar = (features @ features.T).fill_diagonal_(-torch.inf)
+    return similar.topk(min(k, len(imgs) - 1), dim=1).indices.numpy()
+
+
+@torch.no_grad()
+def patch_colours(model: SemAIM, imgs: Tensor) -> np.ndarray:
+    """(B, 3, H, W) -> (B, rows, columns, 3) in 0..1: three principal components over all patches.
+
+    Every component is stretched from its 2nd to its 98th percentile.
+    """
+    tokens = model.encode(imgs)[:, 1:]
+    flat = tokens.flatten(0, 1).double()
+    flat = flat - flat.mean(dim=0)
+    _, _, directions = torch.linalg.svd(flat, full_matrices=False)
+    parts = (flat @ directions[:3].T).numpy()
+    low, high = np.percentile(parts, [2, 98], axis=0)
+    colours = np.clip((parts - low) / np.maximum(high - low, 1e-12), 0, 1)
+    return colours.reshape(len(imgs), *model.backbone.patch_resolution, 3)

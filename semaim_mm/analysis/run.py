@@ -1,0 +1,152 @@
+"""Analyses of checkpoints by name: JSON and PNG files beside the results they explain."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from semaim_mm.analysis import figures, looks
+from semaim_mm.analysis.loss_profile import loss_profile
+from semaim_mm.analysis.object_share import examine_objects
+from semaim_mm.analysis.rollout import check_generates, rollout
+from semaim_mm.analysis.scenes import Scene, as_batch, read_scenes
+from semaim_mm.analysis.write_json import write_json
+from semaim_mm.data.sample import default_sample_path
+from semaim_mm.errors import InputError
+from semaim_mm.pretrain import SemAIM
+from semaim_mm.report.order_data import load_model, picture_draws
+
+SHOWN = 6  # pictures of a grid
+GIVEN = (0.0, 0.25, 0.5, 0.75)
+Found = tuple[Any, dict[str, Figure]]  # what goes into JSON, None for nothing; figures by name
+
+
+def _objects(models: dict[str, SemAIM], scenes: list[Scene]) -> Found:
+    found = examine_objects(models, scenes)
+    drawn = dict(objects=figures.objects_figure(found), several=figures.several_figure(found))
+    return found, drawn
+
+
+def _loss(models: dict[str, SemAIM], scenes: list[Scene]) -> Found:
+    found = loss_profile(_last(models), scenes)
+    return found, dict(loss=figures.loss_figure(found))
+
+
+def _generation(models: dict[str, SemAIM], scenes: list[Scene]) -> Found:
+    model, shown = _last(models), scenes[:SHOWN]
+    check_generates(model)
+    imgs, grid = as_batch(model, shown), model.backbone.patch_resolution
+    draws = [model.order.ranks(grid, picture_draws(n), None) for n in range(len(shown))]
+    order, length = torch.cat(draws).argsort(dim=1), grid[0] * grid[1]
+    columns = [
+        pixels(model, rollout(model, imgs, order, round(part * length))[1]) for part in GIVEN
+    ]
+    columns.append(np.stack([scene.image[..., ::-1] for scene in shown]))
+    titles = [f"{part:.0%} given" for part in GIVEN] + ["picture"]
+    return None, dict(generation=figures.picture_grid(list(zip(*columns, strict=True)), titles))
+
+
+def _attention(models: dict[str, SemAIM], scenes: list[Scene]) -> Found:
+    model, shown = _last(models), scenes[:SHOWN]
+    maps = looks.class_attention(model, as_batch(model, shown))
+    maps = maps.reshape(*maps.shape[:2], *model.backbone.patch_resolution)
+    rows = [[s.image[..., ::-1], *heads] for s, heads in zip(shown, maps, strict=True)]
+    titles = ["picture", *(f"head {number}" for number in range(maps.shape[1]))]
+    return None, dict(attention=figures.picture_grid(rows, titles))
+
+
+def _neighbours(models: dict[str, SemAIM], scenes: list[Scene]) -> Found:
+    model = _last(models)
+    near = looks.neighbours(model, as_batch(model, scenes))[:SHOWN]
+    rows = [[scenes[n].image[..., ::-1] for n in (own, *row)] for own, row in enumerate(near)]
+    titles = ["picture", *(f"nearest {number + 1}" for number in range(near.shape[1]))]
+    return None, dict(neighbours=figures.picture_grid(rows, titles))
+
+
+def _colours(models: dict[str, SemAIM], scenes: list[Scene]) -> Found:
+    model, shown = _last(models), scenes[:SHOWN]
+    colours = looks.patch_colours(model, as_batch(model, shown))
+    rows = [[scene.image[..., ::-1] for scene in shown], list(colours)]
+    titles = [Path(scene.name).stem for scene in shown]
+    return None, dict(colours=figures.picture_grid(rows, titles))
+
+
+ANALYSES: dict[str, Callable[[dict[str, SemAIM], list[Scene]], Found]] = dict(
+    objects=_objects,
+    loss=_loss,
+    generation=_generation,
+    attention=_attention,
+    neighbours=_neighbours,
+    colours=_colours,
+)
+
+
+def analyze(
+    config: str | Path,
+    checkpoints: Sequence[str | Path],
+    only: Sequence[str] | None = None,
+    annotations: str | Path | None = None,
+    limit: int = 200,
+    out: str | Path | None = None,
+) -> list[Path]:
+    """Checkpoints of one pretraining, oldest first -> the JSON and PNG files written.
+
+    Args:
+        only: names of ANALYSES; None: all, without generation where the model can't.
+        annotations: COCO's instances_X.json; None: those of the sample data.
+        out: default: ``analysis`` beside the last checkpoint.
+
+    Raises:
+        InputError: files that can't be used, or an analysis that the model can't have.
+    """
+    models = {Path(path).stem: load_model(path, config) for path in checkpoints}
+    if len(models) < len(checkpoints):
+        raise InputError("Two checkpoints have one file name; name each after its epoch.")
+    model = _last(models)
+    if annotations is None:
+        annotations = default_sample_path() / "coco" / "annotations" / "instances_val.json"
+    scenes = read_scenes(annotations, model.backbone.img_size, model.backbone.patch_size, limit)
+    folder = Path(checkpoints[-1]).parent / "analysis" if out is None else Path(out)
+    written = []
+    for name in only or _possible(model):
+        found, drawn = ANALYSES[name](models, scenes)
+        written += _write(folder, name, found, drawn)
+    return written
+
+
+def _possible(model: SemAIM) -> list[str]:
+    try:
+        check_generates(model)
+    except InputError:
+        return [name for name in ANALYSES if name != "generation"]
+    return list(ANALYSES)
+
+
+def _write(folder: Path, name: str, found: Any, drawn: dict[str, Figure]) -> list[Path]:
+    written = [] if found is None else [write_json(folder, name, found)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for stem, figure in drawn.items():
+            written.append(folder / f"{stem}.png")
+            figure.savefig(written[-1], dpi=110)
+    except OSError as error:
+        raise InputError(
+            f"{folder} can't be written to ({error}); name another folder with --out."
+        ) from error
+    return written
+
+
+def _last(models: dict[str, SemAIM]) -> SemAIM:
+    return list(models.values())[-1]
+
+
+def pixels(model: SemAIM, imgs: torch.Tensor) -> np.ndarray:
+    """(B, 3, H, W) normalised -> (B, H, W, 3) uint8 RGB."""
+    preprocessor = model.data_preprocessor
+    if hasattr(preprocessor, "mean"):
+        imgs = imgs * preprocessor.std + preprocessor.mean
+    imgs = imgs if getattr(preprocessor, "_channel_conversion", True) else imgs.flip(1)
+    return imgs.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
