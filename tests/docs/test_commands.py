@@ -138,6 +138,7 @@ CHECKS = {
     "tools/train.py": train_or_test,
     "tools/test.py": train_or_test,
     "tools/visualize_predictions.py": with_images,
+    "tools/analyze.py": as_it_stands,
     "tools/visualize_order.py": with_images,
     "tools/convert_checkpoint.py": as_it_stands,
     "tools/prepare_data.py": as_it_stands,
