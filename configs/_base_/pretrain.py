@@ -47,7 +47,8 @@ train_dataloader = dict(
 
 optim_wrapper = dict(
     optimizer=dict(type="AdamW", betas=(0.9, 0.95), weight_decay=0.05),
-    clip_grad=dict(max_norm=3.0),
+    constructor="GroupedConstructor",  # few groups; fused on CUDA unless optimizer.fused is set
+    clip_grad=dict(max_norm=3.0),  # by foreach, torch's default on CUDA
     # only 1-D parameters escape decay: the CLS token is 3-D and decays, as the authors' does
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
 )

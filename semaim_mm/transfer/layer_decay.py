@@ -14,6 +14,7 @@ from mmpretrain.engine.optimizers import LearningRateDecayOptimWrapperConstructo
 from torch import nn
 
 from semaim_mm.errors import InputError
+from semaim_mm.runtime.param_groups import FusedOptimizer
 
 KEYS = (
     "layer_decay_rate",
@@ -26,7 +27,7 @@ NO_DECAY = ("cls_token", "pos_embed", "register_tokens", "relative_position_bias
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class LayerDecayConstructor(LearningRateDecayOptimWrapperConstructor):
+class LayerDecayConstructor(FusedOptimizer, LearningRateDecayOptimWrapperConstructor):
     """mmpretrain's constructor for any model with a ``backbone``, with few parameter groups.
 
     Beside mmpretrain's rules:

@@ -70,7 +70,9 @@ train_dataloader = dict(
     ),
 )
 optim_wrapper = dict(
-    _delete_=True, optimizer=dict(type="AdamW", betas=(0.9, 0.999), weight_decay=0.1)
+    _delete_=True,
+    constructor="GroupedConstructor",
+    optimizer=dict(type="AdamW", betas=(0.9, 0.999), weight_decay=0.1),
 )
 train_cfg = dict(max_epochs=300)
 param_scheduler = [

@@ -13,6 +13,7 @@ from mmengine.utils import apply_to
 from torch import nn
 
 from semaim_mm.runtime.hooks import unwrap
+from semaim_mm.runtime.param_groups import check_groups
 from semaim_mm.runtime.reliable.finite import refuse_non_finite
 from semaim_mm.runtime.reliable.hang import HangHook
 from semaim_mm.runtime.reliable.kept_batch import KEY, batch_record, go_on_with, may_be_split
@@ -81,7 +82,8 @@ class ReliableRunner(Runner):
     def take_over(self, checkpoint: dict, path: str) -> None:
         """Check the batch of a checkpoint that is gone on from, and remember its random states.
 
-        Raises InputError where it was trained with a batch that this run can't go on with.
+        Raises InputError where it was trained with a batch that this run can't go on with, or its
+        optimiser has other parameter groups.
         """
         if not self._resumes:
             return
@@ -89,6 +91,9 @@ class ReliableRunner(Runner):
         sampler = self.cfg.train_dataloader.get("sampler")
         split = may_be_split(model, sampler, self.cfg.get("accumulate", True))
         go_on_with(checkpoint, self._batch(), split, path)
+        optimizer = getattr(self.optim_wrapper, "optimizer", None)
+        if isinstance(optimizer, torch.optim.Optimizer):
+            check_groups(checkpoint, optimizer, path)
         states = checkpoint.get("random_states")
         self.loaded_random_states = states if isinstance(states, list) else None
 

@@ -1,0 +1,106 @@
+"""Parameter groups of the optimiser: few and large, fused where the device can, checked on resume.
+
+A fused or foreach optimiser runs its kernels once a group; one group a weight, as mmengine makes
+them, wastes both.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from torch import nn
+
+from semaim_mm.errors import InputError
+
+FUSED = ("Adam", "AdamW")
+# mmengine keeps them beside the lr and weight decay that it made with them
+MULTIPLIERS = ("lr_mult", "decay_mult")
+
+
+class FusedOptimizer:
+    """Mixin of an optimiser constructor: ``fused=True`` unless the config says otherwise."""
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        self.optimizer_cfg = fused_where_possible(self.optimizer_cfg, model.parameters())
+        return super().__call__(model)
+
+
+def fused_where_possible(optimizer: Mapping[str, Any], parameters: Iterable[nn.Parameter]) -> dict:
+    """-> the optimiser's config, with ``fused=True`` where all that trains lies on CUDA.
+
+    Only for Adam and AdamW, and never over a ``fused`` or ``foreach`` that the config sets.
+    """
+    optimizer = dict(optimizer)
+    stated = optimizer.get("fused") is not None or optimizer.get("foreach") is not None
+    if stated or optimizer["type"] not in FUSED:
+        return optimizer
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    if trained and all(p.device.type == "cuda" and p.is_floating_point() for p in trained):
+        optimizer["fused"] = True
+    return optimizer
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class GroupedConstructor(FusedOptimizer, DefaultOptimWrapperConstructor):
+    """mmengine's default constructor, with one group for all parameters of equal settings.
+
+    Groups and the parameters in them keep the model's order, their names stand under
+    ``param_names``; one that has several names is taken once, by the first.
+    """
+
+    def add_params(
+        self,
+        params: list[dict],
+        module: nn.Module,
+        prefix: str = "",
+        is_dcn_module: int | float | None = None,
+    ) -> None:
+        """Append ``module``'s parameter groups to ``params``; merged at the root (no prefix)."""
+        if prefix:
+            super().add_params(params, module, prefix, is_dcn_module)
+            return
+        singles = []
+        super().add_params(singles, module, "", is_dcn_module)
+        names = {id(parameter): name for name, parameter in module.named_parameters()}
+        defaults = dict(lr=self.base_lr, weight_decay=self.base_wd)
+        defaults = {key: value for key, value in defaults.items() if value is not None}
+        merged, seen = {}, set()
+        for single in singles:
+            (parameter,) = single["params"]
+            if id(parameter) in seen:
+                continue
+            seen.add(id(parameter))
+            left_out = ("params", *MULTIPLIERS)
+            settings = defaults | {k: v for k, v in single.items() if k not in left_out}
+            # text, for a setting such as betas may be a list
+            group = merged.setdefault(
+                repr(sorted(settings.items())), dict(params=[], param_names=[], **settings)
+            )
+            group["params"].append(parameter)
+            group["param_names"].append(names[id(parameter)])
+        params.extend(merged.values())
+
+
+def check_groups(
+    checkpoint: Mapping[str, Any], optimizer: torch.optim.Optimizer, path: str
+) -> None:
+    """Raise InputError where a checkpoint's optimiser has other parameter groups than this one.
+
+    Its states are numbered by group, so that other groups would give weights each other's.
+    """
+    saved = (checkpoint.get("optimizer") or {}).get("param_groups")
+    if saved is None:
+        return
+    now = optimizer.param_groups
+    sizes, ours = ([len(group["params"]) for group in groups] for groups in (saved, now))
+    names = [(a.get("param_names"), b.get("param_names")) for a, b in zip(saved, now, strict=False)]
+    if sizes == ours and all(a == b for a, b in names if a is not None and b is not None):
+        return
+    raise InputError(
+        f"The optimiser in {path} has {len(sizes)} parameter group(s) of {sum(sizes)} weights, and "
+        f"this run {len(ours)} of {sum(ours)} that don't match: it was saved with another config, "
+        "or before weights of equal settings shared a group. Its moments can't be told apart, so "
+        "start anew in another --work-dir, from its weights with load_from and without --resume."
+    )
