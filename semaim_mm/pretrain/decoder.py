@@ -7,12 +7,14 @@ token dropped that is the plain causal triangle, so no mask is ever built.
 
 from collections.abc import Iterable, Sequence
 
+import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks import DropPath
 from mmcv.cnn.bricks.transformer import FFN
 from mmengine.model import BaseModule, ModuleList
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from semaim_mm.errors import InputError
 from semaim_mm.layers import ContentLayer, init_linear_layers
@@ -71,6 +73,8 @@ class SemAIMDecoder(BaseModule):
         depth: number of content blocks.
         query_depth: number of query blocks; divides ``depth``.
         share_weights: use the weights of the content block that is read instead of own ones.
+        with_cp: recompute every query block in the backward pass, to save memory; the content
+            stream's is the backbone's own key.
 
     Raises:
         InputError: query_depth does not divide depth.
@@ -85,6 +89,7 @@ class SemAIMDecoder(BaseModule):
         mlp_ratio: float = 4,
         share_weights: bool = False,
         drop_path_rate: float = 0.0,
+        with_cp: bool = False,
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
@@ -98,6 +103,7 @@ class SemAIMDecoder(BaseModule):
         self.depth = depth
         self.stride = depth // query_depth
         self.share_weights = share_weights
+        self.with_cp = with_cp
         hidden = int(embed_dims * mlp_ratio)
         self.layers = ModuleList(
             QueryLayer(embed_dims, num_heads, hidden, drop_path_rate)
@@ -118,5 +124,8 @@ class SemAIMDecoder(BaseModule):
             else self.layers
         )
         for block, content in zip(blocks, states, strict=True):
-            queries = block(queries, content)
+            if self.with_cp and torch.is_grad_enabled():
+                queries = checkpoint(block, queries, content, use_reentrant=False)
+            else:
+                queries = block(queries, content)
         return queries
