@@ -85,7 +85,9 @@ def use_cpu_group(cfg: Config) -> None:
         return
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo")
-    cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=None)
+    stated = cfg.get("model_wrapper_cfg") or {}
+    # no device ids: on the CPU torch refuses any
+    cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel") | stated | dict(device_ids=None)
 
 
 def build_runner(cfg: Config) -> Runner:
