@@ -191,6 +191,10 @@ CHANGES = {  # leaf: its parent, and every key that differs, with the leaf's val
             TARGET + "folder": "work_dirs/teacher_cache/semaim_tiny",
         },
     ),
+    "semaim_tiny_raw-pixels.py": (
+        "semaim_tiny_order-raster.py",
+        {"model.target_generator.normalize": False},
+    ),
     "semaim_tiny_cls-last.py": (
         "semaim_tiny.py",
         {"model.backbone.num_registers": 1, "model.cls_last": True},
