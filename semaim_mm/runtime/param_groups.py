@@ -4,7 +4,7 @@ A fused or foreach optimiser runs its kernels once a group; one group a weight, 
 them, wastes both.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -66,21 +66,39 @@ class GroupedConstructor(FusedOptimizer, DefaultOptimWrapperConstructor):
         names = {id(parameter): name for name, parameter in module.named_parameters()}
         defaults = dict(lr=self.base_lr, weight_decay=self.base_wd)
         defaults = {key: value for key, value in defaults.items() if value is not None}
-        merged, seen = {}, set()
-        for single in singles:
-            (parameter,) = single["params"]
-            if id(parameter) in seen:
-                continue
-            seen.add(id(parameter))
-            left_out = ("params", *MULTIPLIERS)
-            settings = defaults | {k: v for k, v in single.items() if k not in left_out}
-            # text, for a setting such as betas may be a list
-            group = merged.setdefault(
-                repr(sorted(settings.items())), dict(params=[], param_names=[], **settings)
+        left_out = ("params", *MULTIPLIERS)
+        params.extend(
+            merge_groups(
+                singles,
+                lambda single: defaults | {k: v for k, v in single.items() if k not in left_out},
+                lambda single: names[id(single["params"][0])],
             )
-            group["params"].append(parameter)
-            group["param_names"].append(names[id(parameter)])
-        params.extend(merged.values())
+        )
+
+
+def merge_groups(
+    singles: Iterable[dict],
+    settings_of: Callable[[dict], dict[str, Any]],
+    name_of: Callable[[dict], str],
+) -> list[dict]:
+    """One group a parameter -> one group for all of equal settings, their names beside them.
+
+    Groups and the parameters in them keep the order in which they are first met; a parameter that
+    has several names is taken once.
+    """
+    merged, seen = {}, set()
+    for single in singles:
+        (parameter,) = single["params"]
+        if id(parameter) in seen:
+            continue
+        seen.add(id(parameter))
+        settings = settings_of(single)
+        # text, for a setting such as betas may be a list
+        key = repr(sorted(settings.items()))
+        group = merged.setdefault(key, dict(params=[], param_names=[], **settings))
+        group["params"].append(parameter)
+        group["param_names"].append(name_of(single))
+    return list(merged.values())
 
 
 def check_groups(

@@ -14,7 +14,7 @@ from mmpretrain.engine.optimizers import LearningRateDecayOptimWrapperConstructo
 from torch import nn
 
 from semaim_mm.errors import InputError
-from semaim_mm.runtime.param_groups import FusedOptimizer
+from semaim_mm.runtime.param_groups import FusedOptimizer, merge_groups
 
 KEYS = (
     "layer_decay_rate",
@@ -83,7 +83,13 @@ class LayerDecayConstructor(FusedOptimizer, LearningRateDecayOptimWrapperConstru
                 "frozen; leave a head or a stage of the backbone trainable."
             )
         self._spare_tokens(singles)
-        params.extend(merge_groups(singles))
+        params.extend(
+            merge_groups(
+                singles,
+                lambda single: {key: single[key] for key in ("lr", "lr_scale", "weight_decay")},
+                lambda single: single["param_name"],
+            )
+        )
 
     def _spare_tokens(self, groups: list[dict]) -> None:
         """No weight decay for tokens and position tables that ``custom_keys`` doesn't name."""
@@ -120,26 +126,6 @@ def layer_depth_of(model: nn.Module) -> Callable[[str], tuple[int, int]]:
         f"{type(model).__name__} {missing}; use a backbone such as SemAIMViT, or mmengine's "
         "DefaultOptimWrapperConstructor without layer decay."
     )
-
-
-def merge_groups(singles: list[dict]) -> list[dict]:
-    """One group a parameter -> one group for each pair of learning rate and weight decay.
-
-    Groups and the parameters in them keep the order in which they are first met.
-    """
-    merged, seen = {}, set()
-    for single in singles:
-        (parameter,) = single["params"]
-        if id(parameter) in seen:
-            continue
-        seen.add(id(parameter))
-        settings = {key: single[key] for key in ("lr", "lr_scale", "weight_decay")}
-        group = merged.setdefault(
-            tuple(settings.values()), dict(params=[], param_names=[], **settings)
-        )
-        group["params"].append(parameter)
-        group["param_names"].append(single["param_name"])
-    return list(merged.values())
 
 
 def check_paramwise_cfg(cfg: dict) -> None:
