@@ -55,7 +55,7 @@ def loss_profile(model: SemAIM, scenes: Sequence[Scene], seed: int = 0) -> dict:
         ranks.append(own.numpy())
         source = model.order.similarity
         if source is not None:
-            peaks = model.order.centers(grid, model._similarity_for_order(imgs, target, source))
+            peaks = model.order.centers(grid, model.similarity_for_order(imgs, target, source))
             if peaks is not None:
                 near = torch.stack([squared_distance(peak, grid) for peak in peaks.unbind(1)])
                 distances.append(near.amin(dim=0).sqrt().round().long().numpy())

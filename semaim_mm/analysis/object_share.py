@@ -69,7 +69,7 @@ def all_ranks(
     for start in range(0, len(scenes), BATCH):
         imgs = as_batch(model, list(scenes[start : start + BATCH]))
         if model.similarity_from == "target" and model.order.similarity is not None:
-            similarity = model._similarity_for_order(imgs, model.target(imgs), source)
+            similarity = model.similarity_for_order(imgs, model.target(imgs), source)
         else:
             similarity = model.similarity(imgs, source, model.similarity_from == "ema")
         for name, order in all_orders(model.order, source).items():

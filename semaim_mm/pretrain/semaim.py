@@ -219,10 +219,11 @@ class SemAIM(BaseSelfSupervisor):
         size = self.backbone.patch_size
         grid = (imgs.shape[2] // size, imgs.shape[3] // size)
         source = self.order.similarity
-        similarity = None if source is None else self._similarity_for_order(imgs, target, source)
+        similarity = None if source is None else self.similarity_for_order(imgs, target, source)
         return self.order.ranks(grid, draws, similarity)
 
-    def _similarity_for_order(self, imgs: Tensor, target: Target, source: str) -> Tensor:
+    def similarity_for_order(self, imgs: Tensor, target: Target, source: str) -> Tensor:
+        """(B, 3, H, W) -> (B, L) map from whose tokens ``similarity_from`` says."""
         if self.similarity_from == "target":
             return token_similarity(target.tokens, source)
         return self.similarity(imgs, source, averaged=self.similarity_from == "ema")
