@@ -97,6 +97,7 @@ def test_the_live_teacher_does_not_run_in_a_cached_step(config, monkeypatch):
     imgs = Images(cfg, model.data_preprocessor).batch(range(5))
     monkeypatch.setattr(model.target_generator.teacher, "forward", None)
     model.loss(imgs, samples(range(5)))["loss"].backward()
+    assert model.head.fc2.weight.grad.abs().sum() > 0
 
 
 def test_a_run_on_cached_features_trains_validates_and_tells_its_teacher(config, tmp_path):
