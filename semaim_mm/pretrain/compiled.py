@@ -6,12 +6,6 @@ import torch
 
 from semaim_mm.errors import InputError
 
-HOT = (
-    (lambda model: model, "similarity_map"),
-    (lambda model: model, "predict_in_order"),
-    (lambda model: model.head, "loss"),
-)
-
 
 def compile_hot(model: Any, backend: str = "inductor", **how: Any) -> None:
     """Compile a SemAIM's similarity pass, streams (to the prediction) and loss, in place.
@@ -32,9 +26,9 @@ def compile_hot(model: Any, backend: str = "inductor", **how: Any) -> None:
             f"{', '.join(sorted(known))}."
         )
     options = dict(fullgraph=True, dynamic=False, backend=backend) | how
+    hot = ((model, "similarity_map"), (model, "predict_in_order"), (model.head, "loss"))
     try:
-        for holder, name in HOT:
-            holder = holder(model)
+        for holder, name in hot:
             setattr(holder, name, torch.compile(getattr(holder, name), **options))
     except (TypeError, RuntimeError) as error:
         raise InputError(
