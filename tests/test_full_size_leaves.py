@@ -9,11 +9,13 @@ import torch
 from leaf_facts import full_size_leaves
 from PIL import Image
 
+from semaim_mm.data.prepare.shards import write_shards
 from semaim_mm.runtime.launch import build_runner, load_config
 from semaim_mm.vit import SemAIMViT
 
 pytestmark = pytest.mark.slow
 ONE_LOADER = dict(batch_size=2, num_workers=0, persistent_workers=False, pin_memory=False)
+SHARDS = "ImageShards"
 
 
 @pytest.fixture(autouse=True)
@@ -48,9 +50,19 @@ def vit_base(tmp_path_factory):
     return path
 
 
-def options_for(cfg, imagenet) -> dict:
+@pytest.fixture(scope="module")
+def imagenet_shards(imagenet, tmp_path_factory):
+    """The same images in tar shards."""
+    root = tmp_path_factory.mktemp("shards") / "imagenet-shards"
+    write_shards(imagenet, root, split="train", labels=True)
+    return root
+
+
+def options_for(cfg, imagenet, shards) -> dict:
     """Overrides that shrink the data and the run, never the model or the pipeline."""
     options = {"data_root": str(imagenet)}
+    if cfg.get("train_dataloader", {}).get("dataset", {}).get("dataset", {}).get("type") == SHARDS:
+        options["train_dataloader.dataset.dataset.data_root"] = str(shards)
     for split in ("train", "val", "test"):
         if cfg.get(f"{split}_dataloader"):
             options |= {f"{split}_dataloader.{key}": value for key, value in ONE_LOADER.items()}
@@ -75,9 +87,11 @@ LEAVES = full_size_leaves(*CLASSIFICATION)
 
 
 @pytest.mark.parametrize("name", LEAVES)
-def test_a_leaf_makes_an_update_and_an_evaluation(name, imagenet, vit_base, tmp_path):
+def test_a_leaf_makes_an_update_and_an_evaluation(
+    name, imagenet, imagenet_shards, vit_base, tmp_path
+):
     cfg = load_config(name)
-    options = options_for(cfg, imagenet)
+    options = options_for(cfg, imagenet, imagenet_shards)
     cfg = load_config(name, options, str(tmp_path))
     cfg.default_hooks.checkpoint.interval = 100  # gigabytes that nobody reads
     cfg.default_hooks.checkpoint.save_last = False
