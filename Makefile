@@ -1,5 +1,7 @@
 # Two commands for a newcomer: make demo, make test. Each sets up .venv by itself.
 PY := .venv/bin/python
+# a test process a core, a thread a process; what a file's tests share is made once
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -q tests -n logical --maxprocesses 8 --dist loadfile
 
 .PHONY: help setup demo test test-slow docs bench bench-gpu lint format lock audit clean
 
@@ -13,11 +15,11 @@ demo: setup ## pretraining to leaderboard on shipped real images, without networ
 	$(PY) tools/demo.py
 
 test: setup ## the test suite, under 10 minutes on 2 cores
-	$(PY) -m pytest -q tests -m "not slow"
+	$(PYTEST) -m "not slow"
 
 # pytest exits 5 where no test carries the mark: nothing to run is no failure
 test-slow: setup ## what takes longer: fault injection, browser, documentation commands, soak
-	$(PY) -m pytest -q tests -m slow || { [ $$? -eq 5 ] && echo "No test is marked slow."; }
+	$(PYTEST) -m slow || { [ $$? -eq 5 ] && echo "No test is marked slow."; }
 
 docs: setup ## the documentation site, to site/
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet

@@ -37,6 +37,7 @@ REQUIRES = [
 EXTRAS = {
     "dev": [
         "pytest>=8,<10",
+        "pytest-xdist>=3.6,<4",
         "hypothesis>=6.100,<7",
         "ruff>=0.17,<0.18",
         "pre-commit>=4,<5",

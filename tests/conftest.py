@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import logging
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -81,6 +82,15 @@ def quiet_openmmlab():
     init_default_scope("mmpretrain")
     torch.set_num_threads(1)  # the models are tiny, and threads that wait for each other are slow
     MMLogger.get_instance("mmengine").setLevel(logging.WARNING)
+
+
+@pytest.fixture
+def share_of_cores():
+    """Full width is where threads pay: as many as the cores that no other worker has."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    torch.set_num_threads(max(1, os.cpu_count() // workers))
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 import torch
@@ -15,18 +13,10 @@ from semaim_mm.runtime.evaluate import evaluate
 from semaim_mm.runtime.launch import build_runner, load_config
 from semaim_mm.vit import SemAIMViT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("share_of_cores")]
 # the multi-scale leaf trains nothing of its own; shorter ones differ by their length alone
 SHORTER = ("-ms.py", "-25ep_coco.py", "-50ep_coco.py")
 TRAINED = [name for name in full_size_leaves("det", "seg") if not name.endswith(SHORTER)]
-
-
-@pytest.fixture(autouse=True)
-def all_cores():
-    """Full width is where threads pay; tests of tiny models run on one."""
-    torch.set_num_threads(os.cpu_count())
-    yield
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """Every full-size leaf at full width on four images: an update, an evaluation where it has one."""
 
-import os
-
 import numpy as np
 import pytest
 import timm
@@ -13,17 +11,9 @@ from semaim_mm.data.prepare.shards import write_shards
 from semaim_mm.runtime.launch import build_runner, load_config
 from semaim_mm.vit import SemAIMViT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("share_of_cores")]
 ONE_LOADER = dict(batch_size=2, num_workers=0, persistent_workers=False, pin_memory=False)
 SHARDS = "ImageShards"
-
-
-@pytest.fixture(autouse=True)
-def all_cores():
-    """Full width is where threads pay; tests of tiny models run on one."""
-    torch.set_num_threads(os.cpu_count())
-    yield
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
