@@ -76,6 +76,16 @@ def write_images(folder: Path, count: int, size: int = 24, seed: int = 0) -> lis
     return paths
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests go to one worker, as they share what they make; so do all full-size models.
+
+    Two of those at a time take more memory than a machine of two cores has.
+    """
+    for item in items:
+        group = "full_size" if item.path.name.startswith("test_full_size") else item.path.as_posix()
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def quiet_openmmlab():
     """The scope that every config sets, one thread, and no log lines of builders and loaders."""
