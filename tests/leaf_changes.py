@@ -149,6 +149,7 @@ CHANGES = {  # leaf: its parent, and every key that differs, with the leaf's val
         "semaim_tiny.py",
         {"model.backbone.num_registers": 1, "model.cls_last": True},
     ),
+    "semaim_tiny_registers.py": ("semaim_tiny.py", {"model.backbone.num_registers": 1}),
     "semaim_tiny_deep.py": (
         "semaim_tiny.py",
         {

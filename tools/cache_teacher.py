@@ -24,11 +24,8 @@ def main() -> None:
     if args.measure:
         print(measure(cfg, args.measure))
         return
-    index = write_cache(cfg, args.dtype)
-    print(
-        f"{index['count']} images, {len(index['shards'])} shard(s) in "
-        f"{cfg.model.target_generator.folder}"
-    )
+    index, folder = write_cache(cfg, args.dtype)
+    print(f"{index['count']} images, {len(index['shards'])} shard(s) in {folder}")
 
 
 if __name__ == "__main__":

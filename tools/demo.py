@@ -7,6 +7,7 @@ import sys
 
 from rich.console import Console
 
+from semaim_mm.analysis.run import analyze
 from semaim_mm.data.sample import build_sample_data, default_sample_path
 from semaim_mm.leaderboard.write.board import write_leaderboard
 from semaim_mm.report.order_figure import write_order_figures
@@ -34,10 +35,12 @@ def main() -> None:
     console.print(plan_table(stages))
     outcomes = run_suite(spec, stages, "local", workers, console)
     console.rule("the leaderboard")
-    checkpoint = output_of(next(stage for stage in stages if stage.name == SHOWN))
+    shown = next(stage for stage in stages if stage.name == SHOWN)
+    checkpoint = output_of(shown)
     if checkpoint.is_file():
         pictures = sorted((sample / "pretrain_val").glob("*.jpg"))[:4]
         write_order_figures(checkpoint, pictures, out=spec.folder / "orders")
+        analyze(shown.config, [checkpoint], out=spec.folder / "analysis")
     page = write_leaderboard(spec.folder, spec.folder / "leaderboard", console)
     console.print(f"Open {page} in a browser.", soft_wrap=True)
     sys.exit(exit_code(outcomes))

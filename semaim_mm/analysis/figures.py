@@ -1,13 +1,17 @@
 """Figures of the analyses. Legend: H x W pixels; uint8 RGB pictures."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from semaim_mm.leaderboard.intervals import Interval
+
+EARLY_TO_LATE = colormaps["plasma_r"]
 
 
 def sheet(rows: int, columns: int, width: float = 4.6, height: float = 3.6) -> tuple[Figure, list]:
@@ -17,10 +21,13 @@ def sheet(rows: int, columns: int, width: float = 4.6, height: float = 3.6) -> t
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
-def line(axes: Axes, found: Mapping[str, Interval], label: str | None = None) -> None:
+def line(
+    axes: Axes, found: Mapping[str, Interval], label: str | None = None, color: Any = None
+) -> None:
     """Intervals by position -> a line with its band."""
     places = [float(key) for key in found]
-    color = axes.plot(places, [item.value for item in found.values()], label=label, lw=1.6)[0]
+    values = [item.value for item in found.values()]
+    color = axes.plot(places, values, label=label, lw=1.6, color=color)[0]
     # a lone picture, or equal ones, have no interval: the band breaks there
     low, high = (
         [np.nan if item.low is None else bound(item) for item in found.values()]
@@ -34,31 +41,48 @@ def _percent(found: Mapping[str, Interval]) -> dict[str, Interval]:
 
 
 def objects_figure(found: Mapping) -> Figure:
-    """What ``examine_objects`` gave -> shares and distances by order, and over training."""
+    """What ``examine_objects`` gave -> shares and distances by order, and over training.
+
+    With several checkpoints also the stability of those orders that training can change.
+    """
     names = list(found["share"])
     last = names[-1]
-    figure, axes = sheet(1, 3)
+    figure, axes = sheet(2, 2) if found["tau"] else sheet(1, 3)
     for order, shares in found["share"][last].items():
         line(axes[0], _percent(shares), order)
-    axes[0].axhline(found["by_chance"].value, color="0.4", ls=":", lw=1)
-    axes[0].set(
-        xlabel="first r % of the patches", ylabel="share on an object", title=f"By order, {last}"
-    )
-    axes[0].legend(fontsize=7)
+    axes[0].set(ylabel="share on an object", title=f"By order, {last}")
     own = next(iter(found["share"][last]))
-    for name in names:
-        line(axes[1], _percent(found["share"][name][own]), name)
-    axes[1].axhline(found["by_chance"].value, color="0.4", ls=":", lw=1)
-    axes[1].set(xlabel="first r % of the patches", title=f"Over training: {own}")
-    axes[1].legend(fontsize=7)
+    for number, name in enumerate(names):
+        color = EARLY_TO_LATE((number + 1) / len(names))
+        line(axes[1], _percent(found["share"][name][own]), name, color)
+    axes[1].set(title=f"Over training: {own}")
+    for place in axes[:2]:
+        place.axhline(found["by_chance"].value, color="0.4", ls=":", lw=1)
+        place.set(xlabel="first r % of the patches")
+        place.legend(fontsize=7)
     centers = found["distance"][last]
     values = list(centers.values())
     bars = [[item.value - (item.low or item.value) for item in values]]
     bars.append([(item.high or item.value) - item.value for item in values])
     axes[2].bar(list(centers), [item.value for item in values], yerr=bars, color="#6a2c8c")
-    axes[2].tick_params(axis="x", rotation=20, labelsize=8)
+    axes[2].tick_params(axis="x", labelsize=8)
     axes[2].set(ylabel="patches", title="From the farthest centre to an object")
+    if found["tau"]:
+        _stability(axes[3], found["tau"])
     return figure
+
+
+def _stability(axes: Axes, found: Mapping[str, Mapping[str, Interval]]) -> None:
+    pairs = list(found.values())
+    for order in pairs[0]:
+        if any(pair[order].value < 1 - 1e-9 for pair in pairs):
+            line(axes, {str(n): pair[order] for n, pair in enumerate(pairs)}, order)
+    if not axes.lines:
+        axes.text(0.5, 0.5, "no order depends on the weights", ha="center")
+    axes.set_xticks(range(len(pairs)), list(found), rotation=20, fontsize=7)
+    axes.set(ylim=(-0.05, 1.05), ylabel="Kendall's tau", title="Stability of a picture's order")
+    if axes.lines:
+        axes.legend(fontsize=7)
 
 
 SEVERAL = ("semantic", "multi_center", "stochastic")  # the last is what chance does
@@ -90,6 +114,7 @@ def loss_figure(found: Mapping) -> Figure:
     for place, (name, profile) in zip(axes, found.items(), strict=True):
         line(place, profile)
         place.set(xlabel=titles[name])
+        place.set_ylim(bottom=max(0, place.get_ylim()[0]))  # where few pictures reach, bands do not
     axes[0].set_ylabel("loss of a patch")
     return figure
 

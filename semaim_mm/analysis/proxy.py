@@ -3,12 +3,14 @@
 Method means; the bootstrap draws seeds anew, the same ones for every method and measure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import rankdata
 
+from semaim_mm.analysis.loss_target import UNKNOWN, short, targets_of
 from semaim_mm.analysis.write_json import write_json
 from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.asked import asked_board, read_asked
@@ -99,11 +101,35 @@ def _means(scores: Scores, methods: list[str], seeds: np.ndarray) -> list[float]
     return found
 
 
-def proxy_validity(board: Leaderboard, curves: list[Curve] = ()) -> dict[str, Interval | str]:
+def one_target(
+    losses: Scores, dense: Scores, targets: Mapping[str, str]
+) -> tuple[Scores, str | None]:
+    """Losses, dense scores, each method's target -> the losses that compare, what was left out.
+
+    Kept are the methods of the target that most methods with a dense score share, the first of
+    several by its text; a method of unknown target never counts.
+    """
+    both = sorted(losses.keys() & dense.keys())
+    shared: dict[str, list[str]] = {}
+    for method in both:
+        shared.setdefault(targets.get(method, UNKNOWN), []).append(method)
+    known = sorted(shared.keys() - {UNKNOWN}, key=lambda target: (-len(shared[target]), target))
+    kept = known[0] if known else None
+    left = [f"{m} ({short(t)})" for t in sorted(shared) if t != kept for m in shared[t]]
+    if not left:
+        return losses, None
+    of = f"Losses of {short(kept)} alone" if kept else "No losses"
+    note = f"{of} can be compared; left out, for their losses are of other targets: "
+    return {m: losses[m] for m in shared.get(kept, ())}, note + ", ".join(left)
+
+
+def proxy_validity(
+    board: Leaderboard, curves: Sequence[Curve] = (), targets: Mapping[str, str] | None = None
+) -> dict[str, Interval | str]:
     """A leaderboard -> 'cheap task -> dense task': rho with its interval, or why there is none.
 
-    Cheap are the pretraining loss and groups that train no whole model. Losses compare methods of
-    one target only.
+    Cheap are the pretraining loss and groups that train no whole model. A loss is correlated over
+    methods of one target alone (``targets``, by method, of ``targets_of``); the others are named.
 
     Raises:
         InputError: no pair has FEWEST methods.
@@ -120,10 +146,15 @@ def proxy_validity(board: Leaderboard, curves: list[Curve] = ()) -> dict[str, In
     found: dict[str, Interval | str] = {}
     for task, scores in dense.items():
         for name, values in cheap.items():
+            kept, left = values, None
+            if name == LOSS:
+                kept, left = one_target(values, scores, targets or {})
             try:
-                found[f"{name} -> {task}"] = validity(values, scores, f"{name} and {task}")
+                rho = validity(kept, scores, f"{name} and {task}")
+                notes = [note for note in (rho.note, left) if note]
+                found[f"{name} -> {task}"] = replace(rho, note="; ".join(notes) or None)
             except InputError as error:
-                found[f"{name} -> {task}"] = str(error)
+                found[f"{name} -> {task}"] = " ".join(filter(None, (str(error), left)))
     if not any(isinstance(item, Interval) for item in found.values()):
         raise InputError(
             " ".join(str(reason) for reason in found.values())
@@ -141,5 +172,6 @@ def write_validity(results: str | Path, out: str | Path | None = None) -> Path:
     """
     asked = read_asked(results)
     board = asked_board(results, asked, resamples=0)
-    found = proxy_validity(board, learning_curves(results, asked))
+    curves = learning_curves(results, asked)
+    found = proxy_validity(board, curves, targets_of(results, curves))
     return write_json(Path(results) / "analysis" if out is None else Path(out), "proxy", found)

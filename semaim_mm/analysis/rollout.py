@@ -107,11 +107,9 @@ def rollout(model: SemAIM, imgs: Tensor, order: Tensor, given: int) -> tuple[Ten
     queries = gather_tokens(positions[:, extra:].expand(len(imgs), -1, -1), order)
     patches = gather_tokens(patchify(imgs, size), order)  # beyond `given` filled step by step
     streams, predictions = _Streams(model), []
-    if model.cls_last:
-        first = backbone.register_tokens + positions[:, 1:extra]
-        token = first.expand(len(imgs), -1, -1)
-    else:
-        token = backbone.class_token(len(imgs), positions)
+    *idle, token = model.front_tokens(len(imgs), positions).split(1, dim=1)
+    for first in idle:  # read by later queries, predicts nothing
+        streams.step(first, torch.zeros_like(first))
     for rank in range(length):
         query = queries[:, rank : rank + 1]
         prediction = streams.step(token, query)

@@ -12,7 +12,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
 from semaim_mm.bench.timing import Spread, interleave
-from semaim_mm.pretrain.write_cache import Images
+from semaim_mm.pretrain.write_cache import Images, cached_target
 from semaim_mm.runtime.precision import resolve_precision, wrapper_options
 from semaim_mm.runtime.spread import spread_keys
 
@@ -50,15 +50,15 @@ def measure(cfg: Config, rounds: int) -> Saving:
     samples = [DataSample(metainfo=dict(sample_key=(0, 0, n))) for n in range(batch)]
     settings = {**cfg.optim_wrapper, **wrapper_options(resolve_precision("auto", imgs.device.type))}
     settings["optimizer"] = {**settings["optimizer"], "lr": 1e-4}
-    wrapper, cached = build_optim_wrapper(model, settings), model.target_generator
-    live = cached.teacher
+    wrapper, cached = build_optim_wrapper(model, settings), cached_target(model)
+    ways = dict(live=lambda imgs, ids: cached.teacher(imgs), cached=cached.forward)
 
-    def step(generator) -> None:
-        model.target_generator = generator
+    def step(way: str) -> None:
+        cached.forward = ways[way]
         with wrapper.optim_context(model):
             loss = model.loss(imgs, samples)["loss"]
         wrapper.update_params(loss)
 
-    arms = {"live": lambda: step(live), "cached": lambda: step(cached)}
+    arms = {way: lambda way=way: step(way) for way in ways}
     taken = interleave(arms, rounds)
     return Saving(Spread.of(taken["live"]), Spread.of(taken["cached"]), batch)

@@ -9,13 +9,15 @@ Inside, tokens are gathered into generation order once; then both streams are pl
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from mmpretrain.models.selfsup.base import BaseSelfSupervisor
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
-from torch import Tensor, nn
+from torch import Tensor
 
 from semaim_mm.errors import InputError
 from semaim_mm.layers import gather_tokens
+from semaim_mm.pretrain.check_parts import check_parts, target_widths
 from semaim_mm.pretrain.compiled import compile_hot
 from semaim_mm.pretrain.draws import Draws
 from semaim_mm.pretrain.ema import BackboneEMA
@@ -31,20 +33,6 @@ from semaim_mm.pretrain.targets import (
     build_target,
     make_target,
 )
-
-SIMILARITY_FROM = ("online", "ema", "target")
-
-
-def _widths(target_generator: nn.Module, head: dict) -> dict:
-    """What a head takes from the target: one width, or those of several targets."""
-    is_multi, kind = hasattr(target_generator, "widths"), head.get("type")
-    if kind == ("SemAIMHead" if is_multi else "MultiHead"):
-        raise InputError(
-            f"{type(target_generator).__name__} and the head {kind} do not fit: MultiTarget and "
-            "MultiHead go together."
-        )
-    several = getattr(target_generator, "widths", None)
-    return dict(out_dims=target_generator.out_dims) if several is None else dict(widths=several)
 
 
 @MODELS.register_module()
@@ -62,9 +50,10 @@ class SemAIM(BaseSelfSupervisor):
         similarity_from: whose tokens give the similarity map: the 'online' model's, the 'ema'
             copy's, or the 'target' generator's teacher.
         ema: None, or a dict of BackboneEMA's arguments: keep an averaged copy of the backbone.
-        cls_last: CLS stands after all patches in the causal order and a register, which the
-            backbone must have, before them. Nothing reads CLS then and no gradient reaches it,
-            but its content output depends on the image, which with CLS first it never does.
+        cls_last: CLS stands after all patches in the causal order and the registers, of which the
+            backbone must have one at least, before them. Nothing reads CLS then and no gradient
+            reaches it, but its content output depends on the image, which with CLS first it never
+            does. With CLS first, registers follow it.
         compiled: None, or torch.compile's backend or a dict of its arguments, for the similarity
             pass, the streams and the loss.
         data_preprocessor, init_cfg: as in mmpretrain.
@@ -94,85 +83,22 @@ class SemAIM(BaseSelfSupervisor):
         super().__init__(
             backbone=backbone,
             neck=dict(backbone.stream_shape()) | neck,
-            head=dict(embed_dims=backbone.embed_dims) | _widths(target_generator, head) | head,
+            head=dict(embed_dims=backbone.embed_dims)
+            | target_widths(target_generator, head)
+            | head,
             target_generator=target_generator,
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
         )
         self.order = build_order(order)
         self.similarity_from, self.cls_last = similarity_from, cls_last
-        self._check_parts(ema)
+        check_parts(self, ema)
         if cls_last:
             self.backbone.cls_token.requires_grad_(False)  # or DDP waits for its gradient
         self.ema = None if ema is None else BackboneEMA(self.backbone, **ema)
         self.similarity_map = similarity_map
         if compiled is not None:
             compile_hot(self, **(dict(backend=compiled) if isinstance(compiled, str) else compiled))
-
-    def _check_parts(self, ema: dict | None) -> None:
-        width, depth = self.backbone.embed_dims, self.backbone.num_layers
-        registers = int(self.cls_last)
-        if self.backbone.cls_token is None or self.backbone.num_extra_tokens != 1 + registers:
-            raise InputError(
-                f"SemAIM with cls_last={self.cls_last} pretrains a backbone with one CLS token and "
-                f"{registers or 'no'} registers; leave with_cls_token at True and set "
-                f"num_registers={registers}."
-            )
-        if not isinstance(self.backbone.pre_norm, nn.Identity):
-            raise InputError(
-                "SemAIM pretrains a backbone without a norm before its blocks; leave pre_norm at "
-                "False."
-            )
-        for part in (self.neck, self.head):
-            if part.embed_dims != width:
-                raise InputError(
-                    f"{type(part).__name__} has embed_dims={part.embed_dims}, the backbone "
-                    f"{width}; give both the same."
-                )
-        if self.neck.depth != depth:
-            raise InputError(
-                f"SemAIMDecoder has depth={self.neck.depth}, but the backbone has {depth} blocks; "
-                "set the decoder's depth to the backbone's."
-            )
-        if self.head.out_dims != self.target_generator.out_dims:
-            raise InputError(
-                f"SemAIMHead predicts {self.head.out_dims} values a patch, but "
-                f"{type(self.target_generator).__name__} has {self.target_generator.out_dims}; "
-                "set the head's out_dims to the target's width."
-            )
-        if getattr(self.target_generator, "patch_size", self.backbone.patch_size) != (
-            self.backbone.patch_size
-        ):
-            raise InputError(
-                f"The target cuts patches of {self.target_generator.patch_size} pixels, the "
-                f"backbone of {self.backbone.patch_size}; give both the same patch_size."
-            )
-        if self.similarity_from not in SIMILARITY_FROM:
-            raise InputError(
-                f"similarity_from={self.similarity_from!r} is none of "
-                f"{', '.join(SIMILARITY_FROM)}; choose one."
-            )
-        if self.similarity_from == "ema" and ema is None:
-            raise InputError(
-                "similarity_from='ema' needs an averaged copy of the backbone: set ema=dict()."
-            )
-        if getattr(self.target_generator, "reads", None) == "ema" and ema is None:
-            raise InputError(
-                f"{type(self.target_generator).__name__} predicts tokens of an averaged copy of "
-                "the backbone, and there is none: set ema=dict()."
-            )
-        if self.similarity_from == "target" and self.order.similarity is not None:
-            self._check_target_map(self.order.similarity)
-
-    def _check_target_map(self, source: str) -> None:
-        gives_tokens = getattr(self.target_generator, "gives_tokens", True)
-        if source == "self" or not gives_tokens:
-            offers = "tokens, not attention" if gives_tokens else "no tokens"
-            raise InputError(
-                f"similarity_from='target' can't give the map {source!r}: "
-                f"{type(self.target_generator).__name__} offers {offers}; choose similarity 'cls' "
-                "or 'gap' and a teacher, or another source."
-            )
 
     def init_weights(self) -> None:
         super().init_weights()
@@ -237,27 +163,43 @@ class SemAIM(BaseSelfSupervisor):
     def predict_in_order(self, imgs: Tensor, order: Tensor) -> Tensor:
         """(B, 3, H, W), (B, L) patch indices -> (B, L, P) predictions in that order."""
         content, positions = self._content(imgs, order)
-        # no query sees the last patch; without it both streams have the same causal triangle
-        content = content[:, : order.shape[1]]
+        # no query sees the last patch; without it both streams have the same causal triangle, for
+        # which a row that predicts nothing stands under every token before the patches but one
+        idle = self.front_length - 1
+        content = content[:, : idle + order.shape[1]]
         queries = gather_tokens(positions.expand(len(imgs), -1, -1), order)
+        if idle:
+            queries = F.pad(queries, (0, 0, idle, 0))
         states = self.backbone.causal_states(content, self.neck.stride)
-        queries = self.neck(queries, states, self.backbone.layers)
+        queries = self.neck(queries, states, self.backbone.layers)[:, idle:]
         # the backbone's final norm closes the query stream; the authors share it
         return self.head(self.backbone.ln1(queries))
 
-    def _content(self, imgs: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
-        """-> (B, E + L, D) content tokens in causal order, (1, L, D) positions of the patches.
+    @property
+    def front_length(self) -> int:
+        """How many tokens stand before the patches in the causal order."""
+        return self.backbone.num_extra_tokens - int(self.cls_last)
 
-        CLS and then the patches, or with ``cls_last`` register, patches, CLS.
+    def front_tokens(self, batch: int, positions: Tensor) -> Tensor:
+        """Number of images, (1, E + L, D) positions -> (B, E, D): what stands before the patches.
+
+        CLS and the registers, or with ``cls_last`` the registers alone (E less one).
         """
+        tokens = [] if self.cls_last else [self.backbone.class_token(batch, positions)]
+        registers = self.backbone.register_tokens
+        if registers is not None:
+            registers = registers + positions[:, 1 : self.backbone.num_extra_tokens]
+            tokens.append(registers.expand(batch, -1, -1))
+        return torch.cat(tokens, dim=1)
+
+    def _content(self, imgs: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
+        """-> (B, E + L, D) content tokens in causal order, (1, L, D) positions of the patches."""
         patches, positions, _ = self.backbone.embed(imgs)
-        extra = self.backbone.num_extra_tokens
-        tokens = [self.backbone.class_token(len(imgs), positions), gather_tokens(patches, order)]
+        tokens = [self.front_tokens(len(imgs), positions), gather_tokens(patches, order)]
         if self.cls_last:
-            register = self.backbone.register_tokens + positions[:, 1:extra]
-            tokens = [register.expand(len(imgs), -1, -1), *reversed(tokens)]
+            tokens.append(self.backbone.class_token(len(imgs), positions))
         content = self.backbone.drop_after_pos(torch.cat(tokens, dim=1))
-        return content, positions[:, extra:]
+        return content, positions[:, self.backbone.num_extra_tokens :]
 
     def content_class(self, imgs: Tensor, order: Tensor) -> Tensor:
         """(B, 3, H, W), (B, L) patch indices -> (B, D): CLS as the content stream puts it out.

@@ -4,6 +4,7 @@ Legend: B images, L patches, D the teacher's token width.
 """
 
 import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,26 +31,21 @@ LOOKED_AT_TWICE = 8  # images whose crops are drawn again, to see whether they a
 @torch.no_grad()
 def write_cache(
     cfg: Config, dtype: str = "float16", shard_size: int = 1024, batch_size: int = 64
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Path]:
     """A leaf with a CachedTarget -> its teacher's tokens of every training image, in its folder.
 
-    Returns the index: the teacher's record, the data's, ``count`` images, shards with SHA-256s. It
-    is written last, so a cache that was cut off is none.
+    Returns the index (the teacher's record, the data's, ``count`` images, shards with SHA-256s) and
+    the folder. The index is written last, so a cache that was cut off is none.
 
     Raises:
-        InputError: another target, crops that are not fixed, an unknown ``dtype``.
+        InputError: no CachedTarget, or several, crops that are not fixed, an unknown ``dtype``.
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype={dtype} is none of {', '.join(DTYPES)}; choose one.")
     init_default_scope(cfg.default_scope)
     spread_keys(cfg)
-    if cfg.model.target_generator.get("type") != "CachedTarget":
-        raise InputError(
-            f"The target of this config is {cfg.model.target_generator.get('type')}; a cache is "
-            "written for a CachedTarget, which names teacher and folder."
-        )
     model = MODELS.build(cfg.model)
-    target: CachedTarget = model.target_generator
+    target = cached_target(model)
     images = Images(cfg, model.data_preprocessor)
     images.check_fixed()
     target.folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +73,23 @@ def write_cache(
     )
     with replacing(target.folder / INDEX) as temporary:
         temporary.write_text(json.dumps(index, indent=1) + "\n")
-    return index
+    return index, target.folder
+
+
+def cached_target(model: torch.nn.Module) -> CachedTarget:
+    """-> the model's CachedTarget, which may stand in a MultiTarget; InputError unless it is one.
+
+    A model that predicts something else may have no target generator at all.
+    """
+    generator = getattr(model, "target_generator", None)
+    modules = () if generator is None else generator.modules()
+    found = [module for module in modules if isinstance(module, CachedTarget)]
+    if len(found) == 1:
+        return found[0]
+    raise InputError(
+        f"The target of this config, {type(generator).__name__}, has {len(found)} CachedTargets; a "
+        "cache is written for a leaf with one, which names teacher and folder."
+    )
 
 
 class Images:

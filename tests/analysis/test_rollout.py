@@ -26,8 +26,11 @@ def case(**changes):
         dict(neck=dict(share_weights=True)),
         dict(neck=dict(query_depth=4)),
         dict(cls_last=True, backbone=dict(num_registers=1)),
+        dict(cls_last=True, backbone=dict(num_registers=3)),
+        dict(backbone=dict(num_registers=2)),
+        dict(backbone=dict(num_registers=2), neck=dict(share_weights=True)),
     ],
-    ids=["raster", "stochastic", "shared", "deep", "cls_last"],
+    ids=["raster", "stochastic", "shared", "deep", "cls_last", "last_3", "first_2", "shared_2"],
 )
 def test_a_rollout_fed_true_patches_equals_teacher_forcing_at_every_step(changes):
     model, imgs, order = case(**changes)

@@ -2,8 +2,8 @@
 
 A page marks one by ``<!-- made: recipe LEAF LEAF -->``, ``<!-- made: help TOOL -->``,
 ``<!-- made: modules PACKAGE -->`` or ``<!-- made: grid CSV -->`` (``suite`` and ``comparisons``:
-see measured_suite.py), and ``<!-- end -->``. ``python tests/docs/doc_blocks.py`` writes them all
-anew; read the difference before you commit it.
+see measured_suite.py; ``analysis``: measured_analysis.py), and ``<!-- end -->``.
+``python tests/docs/doc_blocks.py`` writes them all anew; read the difference before you commit it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from grid_block import grid
+from measured_analysis import block
 from measured_suite import comparison_table, suite_table
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -87,7 +88,7 @@ def modules(package: str) -> str:
 
 
 KINDS = {"recipe": recipe, "help": help_text, "modules": modules, "grid": grid}
-KINDS |= {"suite": suite_table, "comparisons": comparison_table}
+KINDS |= {"suite": suite_table, "comparisons": comparison_table, "analysis": block}
 
 
 def facts(leaf: str) -> dict[str, str]:

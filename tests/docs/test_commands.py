@@ -112,7 +112,7 @@ def no_benchmark(command: Command, tool: str, words: list[str]) -> None:
 
 def no_cache(command: Command, tool: str, words: list[str]) -> None:
     def patch(module) -> None:
-        module.write_cache = lambda cfg, dtype: dict(count=0, shards=[])
+        module.write_cache = lambda cfg, dtype: (dict(count=0, shards=[]), "")
         module.measure = lambda cfg, rounds: ""
 
     assert run(tool, words, patch) == 0

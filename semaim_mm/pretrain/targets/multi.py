@@ -37,11 +37,6 @@ class MultiTarget(BaseModule):
         self.generators = ModuleList(build_target(cfg, student) for cfg in generators)
         self.patch_size = student.patch_size
         for generator in self.generators:
-            if getattr(generator, "keyed", False):
-                raise InputError(
-                    f"{type(generator).__name__} is read by sample id, which MultiTarget does not "
-                    "pass on; name its teacher instead."
-                )
             if getattr(generator, "patch_size", self.patch_size) != self.patch_size:
                 raise InputError(
                     f"{type(generator).__name__} in MultiTarget cuts patches of "
@@ -65,8 +60,21 @@ class MultiTarget(BaseModule):
         wishes = [getattr(generator, "reads", None) for generator in self.generators]
         return next((w for w in ("ema", "online") if w in wishes), None)
 
-    def forward(self, imgs: Tensor, model: Any = None) -> Target:
-        """(B, 3, H, W) -> values (B, L, sum of widths), float32 or wider."""
-        targets = [make_target(generator, imgs, model) for generator in self.generators]
+    @property
+    def keyed(self) -> bool:
+        """Whether a generator is read by sample id: then ``forward`` takes the ids last."""
+        return any(getattr(generator, "keyed", False) for generator in self.generators)
+
+    def forward(self, imgs: Tensor, *given: Any) -> Target:
+        """(B, 3, H, W) -> values (B, L, sum of widths), float32 or wider.
+
+        ``given`` is the model where ``reads`` names a backbone, then the samples' ids where there
+        are any and ``keyed`` asks for them; each generator gets what it wants of both.
+        """
+        model, ids = (given[0], given[1:]) if self.reads else (None, given)
+        targets = [
+            make_target(g, imgs, model, *(ids if getattr(g, "keyed", False) else ()))
+            for g in self.generators
+        ]
         tokens = next((target.tokens for target in targets if target.tokens is not None), None)
         return Target(torch.cat([target.values for target in targets], dim=-1), tokens)

@@ -71,10 +71,18 @@ def samples(ids) -> list[DataSample]:
     return [DataSample(metainfo=dict(sample_key=(0, 3, number))) for number in ids]
 
 
+def beside(cfg, other: dict) -> None:
+    """Put another target, at a quarter of the weight, beside a leaf's cached features."""
+    cached = cfg.model.target_generator
+    cfg.model.target_generator = dict(type="MultiTarget", generators=[cached, other])
+    heads = [dict(loss="unit_l2"), dict(loss="unit_l2" if other["type"] != "PixelTarget" else "l2")]
+    cfg.model.head = dict(type="MultiHead", heads=heads, weights=[1.0, 0.25])
+
+
 @pytest.mark.parametrize(("dtype", "within"), [("float32", 0), ("float16", 1e-3)])
 def test_cached_features_are_the_live_teachers(config, dtype, within):
     cfg = config()
-    index = write_cache(cfg, dtype, shard_size=4, batch_size=3)
+    index, _ = write_cache(cfg, dtype, shard_size=4, batch_size=3)
     assert (index["count"], len(index["shards"])) == (COUNT, 3)
     model = MODELS.build(cfg.model)
     model.init_weights()
@@ -98,6 +106,52 @@ def test_the_live_teacher_does_not_run_in_a_cached_step(config, monkeypatch):
     monkeypatch.setattr(model.target_generator.teacher, "forward", None)
     model.loss(imgs, samples(range(5)))["loss"].backward()
     assert model.head.fc2.weight.grad.abs().sum() > 0
+
+
+PIXELS, EMA = dict(type="PixelTarget", blur_kernel=None), dict(type="EMATarget")
+
+
+@pytest.mark.parametrize("other", [PIXELS, EMA], ids=["pixels", "own tokens"])
+def test_a_cached_step_with_another_target_beside_is_the_uncached_one(config, other, monkeypatch):
+    cfg = config()
+    beside(cfg, other)
+    cfg.model.ema = dict() if other is EMA else None
+    index, folder = write_cache(cfg, "float32", shard_size=4)
+    assert index["count"] == COUNT and (folder / "index.json").is_file()
+    torch.manual_seed(0)
+    cached = MODELS.build(cfg.model)
+    cached.init_weights()
+    first = cfg.model.target_generator.generators[0]
+    cfg.model.target_generator.generators[0] = first.teacher
+    live = MODELS.build(cfg.model)
+    live.init_weights()
+    live.load_state_dict(cached.state_dict())
+    ids = [9, 0, 4, 3]
+    imgs = Images(cfg, cached.data_preprocessor).batch(range(COUNT))[ids]
+    monkeypatch.setattr(cached.target_generator.generators[0].teacher, "forward", None)
+    found, expected = (m.train().loss(imgs, samples(ids)) for m in (cached, live))
+    assert found.keys() == expected.keys() and len(found) == 3
+    assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    for model, losses in ((cached, found), (live, expected)):
+        losses["loss"].backward()
+        torch.optim.SGD(model.parameters(), lr=0.1).step()
+    pairs = zip(cached.named_parameters(), live.parameters(), strict=True)
+    for (name, one), other_one in pairs:
+        assert_close(one, other_one, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_validation_of_cached_features_beside_pixels_gets_the_live_teacher(config, tmp_path):
+    cfg = config()
+    beside(cfg, PIXELS)
+    write_cache(cfg)
+    cfg = config()
+    beside(cfg, PIXELS)
+    runner = build_runner(cfg)
+    runner.train()
+    assert runner.message_hub.get_scalar("val/loss").current() > 0
+    meta = torch.load(tmp_path / "run/epoch_1.pth", weights_only=False)["meta"]
+    index = json.loads((tmp_path / "cache/index.json").read_text())
+    assert meta["training"]["teachers"] == [index["teacher"]]
 
 
 def test_a_run_on_cached_features_trains_validates_and_tells_its_teacher(config, tmp_path):
@@ -180,12 +234,12 @@ def test_what_can_not_be_cached_is_refused(config):
         MODELS.build(cfg.model)
     cfg = config()
     cached = cfg.model.target_generator
-    cfg.model.target_generator = dict(type="MultiTarget", generators=[cached])
-    with pytest.raises(InputError, match="MultiTarget does not pass on"):
-        MODELS.build(cfg.model)
+    beside(cfg, cached)
+    with pytest.raises(InputError, match="MultiTarget, has 2 CachedTargets"):
+        write_cache(cfg)
     with pytest.raises(InputError, match="dtype=int8 is none of"):
         write_cache(config(), "int8")
-    with pytest.raises(InputError, match="written for a CachedTarget"):
+    with pytest.raises(InputError, match="PixelTarget, has 0 CachedTargets; a cache is"):
         write_cache(load_config("configs/pretrain/semaim_tiny.py"))
 
 
@@ -195,8 +249,12 @@ def test_marks_tell_an_image_from_its_mirror_and_not_from_its_rounding():
     assert_close(marks_of(imgs), marks_of(imgs + 1e-4), atol=1e-3, rtol=0)
 
 
-def test_the_saving_of_a_step_is_measured(config):
+@pytest.mark.parametrize("several", [False, True])
+def test_the_saving_of_a_step_is_measured(config, several):
     write_cache(config())
-    found = measure(config(), rounds=2)
+    cfg = config()
+    if several:
+        beside(cfg, PIXELS)
+    found = measure(cfg, rounds=2)
     assert found.batch == 5 and found.live.median > 0 and found.cached.median > 0
     assert "times as fast" in str(found)

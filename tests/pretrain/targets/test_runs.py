@@ -27,7 +27,7 @@ SMALL = {
     "model.backbone.arch.embed_dims": 32,
     "model.backbone.arch.feedforward_channels": 64,
 }
-LEAVES = ("ema", "online", "pixels-ema", "clip")
+LEAVES = ("ema", "online", "pixels-ema", "clip", "cls-last", "registers")
 
 
 @pytest.fixture(scope="module")
