@@ -36,7 +36,7 @@ def run_dense(args: argparse.Namespace) -> list[Table]:
 
 def run_pretrain(args: argparse.Namespace) -> list[Table]:
     default = pretrain.GPU_SIZES if torch.cuda.is_available() else pretrain.CPU_SIZES
-    return pretrain.measure(chosen(default, args), args.rounds)
+    return pretrain.measure(chosen(default, args), args.rounds, args.authors)
 
 
 def run_knn(args: argparse.Namespace) -> list[Table]:
@@ -80,9 +80,9 @@ def run_all(args: argparse.Namespace) -> list[Table]:
     if not on_gpu:
         del parts[2]  # compiling is what differs there
     tables = []
+    more = {scaling: figure, pretrain: args.authors}
     for part, sizes in parts:
-        last = (figure,) if part is scaling else ()
-        tables += part.measure(sizes, args.rounds, *last)
+        tables += part.measure(sizes, args.rounds, *([more[part]] if part in more else []))
     return tables
 
 
@@ -107,6 +107,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="name", required=True)
     batch = dict(type=int, help="images a step")
     precision = dict(choices=["fp32", "bf16", "fp16"])
+    authors = dict(metavar="PATH", help="checkout of github.com/skyoux/SemAIM to time beside ours")
     add(
         commands,
         "dense",
@@ -128,6 +129,7 @@ def main() -> None:
         batch=batch,
         precision=precision,
         compile=dict(action="store_true", default=None, help="torch.compile ours and timm's"),
+        authors=authors,
     )
     add(
         commands,
@@ -176,7 +178,13 @@ def main() -> None:
         precision=precision,
         compile=dict(action="store_true", default=None, help="torch.compile it"),
     )
-    add(commands, "all", run_all, "every part, real sizes on a GPU, tiny on a CPU to see it run")
+    add(
+        commands,
+        "all",
+        run_all,
+        "every part, real sizes on a GPU, tiny on a CPU to see it run",
+        authors=authors,
+    )
     args = parser.parse_args()
     MMLogger.get_instance("mmengine").setLevel("WARNING")
     report = Report(args.name, shlex.join(["python", "tools/benchmark.py", *sys.argv[1:]]))
