@@ -14,7 +14,7 @@ import torch
 from mmengine.logging import MMLogger
 
 import semaim_mm  # noqa: F401  (registration)
-from semaim_mm.bench import costliest, dense, knn, leaderboard, loader, pretrain, scaling
+from semaim_mm.bench import costliest, dense, knn, leaderboard, loader, pretrain, scaling, teacher
 from semaim_mm.bench.report import Report, Table
 from semaim_mm.runtime.launch import user_errors
 
@@ -26,6 +26,7 @@ SMALL = dict(
     knn=knn.CPU_SIZES._replace(bank=2000, queries=64, width=32),
     loader=loader.DEFAULT_SIZES._replace(images=4),
     leaderboard=leaderboard.DEFAULT_SIZES._replace(results=6, images=200),
+    teacher=teacher.CPU_SIZES._replace(config="configs/pretrain/semaim_tiny_clip.py", side=32),
 )
 
 
@@ -37,6 +38,11 @@ def run_dense(args: argparse.Namespace) -> list[Table]:
 def run_pretrain(args: argparse.Namespace) -> list[Table]:
     default = pretrain.GPU_SIZES if torch.cuda.is_available() else pretrain.CPU_SIZES
     return pretrain.measure(chosen(default, args), args.rounds, args.authors)
+
+
+def run_teacher(args: argparse.Namespace) -> list[Table]:
+    default = teacher.GPU_SIZES if torch.cuda.is_available() else teacher.CPU_SIZES
+    return teacher.measure(chosen(default, args), args.rounds)
 
 
 def run_knn(args: argparse.Namespace) -> list[Table]:
@@ -71,6 +77,10 @@ def run_all(args: argparse.Namespace) -> list[Table]:
         (costliest, pretrain.GPU_SIZES if on_gpu else SMALL["pretrain"]),
         (pretrain, pretrain.GPU_SIZES if on_gpu else SMALL["pretrain"]),
         (pretrain, (pretrain.GPU_SIZES if on_gpu else SMALL["pretrain"])._replace(compile=on_gpu)),
+        (
+            teacher,
+            (teacher.GPU_SIZES if on_gpu else SMALL["teacher"])._replace(random_teacher=True),
+        ),
         (scaling, scaling.GPU_SIZES if on_gpu else SMALL["scaling"]),
         (dense, dense.GPU_SIZES if on_gpu else SMALL["dense"]),
         (knn, knn.GPU_SIZES if on_gpu else SMALL["knn"]),
@@ -98,7 +108,7 @@ def add(commands, name: str, run: Callable, help_: str, **flags: dict) -> None:
     parser.add_argument("--rounds", type=int, default=5, help="of A B A B ...; default 5")
     parser.add_argument("--out", help="folder for NAME.md and NAME.json")
     for flag, options in flags.items():
-        parser.add_argument(f"--{flag}", **options)
+        parser.add_argument(f"--{flag.replace('_', '-')}", **options)
     parser.set_defaults(run=run)
 
 
@@ -130,6 +140,20 @@ def main() -> None:
         precision=precision,
         compile=dict(action="store_true", default=None, help="torch.compile ours and timm's"),
         authors=authors,
+    )
+    add(
+        commands,
+        "teacher",
+        run_teacher,
+        "the share of an update that a leaf's teacher takes",
+        config=dict(help="a pretraining leaf that predicts features"),
+        side=dict(type=int, help="of images, in pixels"),
+        batch=batch,
+        precision=precision,
+        compile=dict(action="store_true", default=None, help="torch.compile ours"),
+        random_teacher=dict(
+            action="store_true", default=None, help="in place of weights that are not at hand"
+        ),
     )
     add(
         commands,

@@ -66,11 +66,17 @@ GPU_SIZES = Sizes("base", 224, 128, "bf16")
 
 def build_model(sizes: Sizes) -> tuple[SemAIM, dict]:
     """-> the leaf's SemAIM at these sizes, in training mode, and the leaf's optimiser wrapper."""
-    cfg = load_config(LEAF)
-    backbone = {**cfg.model.backbone, "arch": sizes.arch, "img_size": sizes.side}
-    model = MODELS.build({**cfg.model, "backbone": backbone, "data_preprocessor": None})
+    model, optim_wrapper = shape_model(LEAF, sizes.side, arch=sizes.arch)
     model.init_weights()
-    return model.train(), cfg.optim_wrapper
+    return model.train(), optim_wrapper
+
+
+def shape_model(leaf: str, side: int, **backbone: str) -> tuple[SemAIM, dict]:
+    """-> a leaf's SemAIM for such images, weights not yet set, and its optimiser wrapper."""
+    cfg = load_config(leaf)
+    shape = {**cfg.model.backbone, "img_size": side, **backbone}
+    model = MODELS.build({**cfg.model, "backbone": shape, "data_preprocessor": None})
+    return model, cfg.optim_wrapper
 
 
 def timm_vit(model: SemAIM, sizes: Sizes) -> nn.Module:
