@@ -5,7 +5,7 @@ from typing import Any
 
 from semaim_mm.errors import InputError
 
-DDP = "MMDistributedDataParallel"
+DDP, FSDP = "MMDistributedDataParallel", "MMFullyShardedDataParallel"
 
 
 def wrapper_settings(
@@ -22,9 +22,16 @@ def wrapper_settings(
         hindrance: what rules a static graph out, as ``static_graph_hindrance`` says.
 
     Raises:
-        InputError: a static graph is stated in spite of the hindrance.
+        InputError: a static graph is stated in spite of the hindrance; sharded weights.
     """
     stated = dict(stated or {})
+    if stated.get("type") == FSDP:
+        raise InputError(
+            f"model_wrapper_cfg asks for {FSDP}, and this runner initialises, saves and loads "
+            "whole weights once the model is wrapped, which sharded ones are not. For large models "
+            "set model.backbone.with_cp=True (in pretraining model.neck.with_cp=True too): blocks "
+            "are recomputed in the backward pass."
+        )
     if stated.get("type", DDP) != DDP:
         return stated
     # mmengine drops the first two of its own defaults as soon as anything is stated

@@ -53,3 +53,8 @@ def test_a_static_graph_is_refused_where_it_can_not_be(accumulates, compiled, se
     with pytest.raises(InputError, match=sentence):
         wrapper_settings(dict(static_graph=True), False, hindrance)
     assert static_graph_hindrance(False, False) is None
+
+
+def test_sharded_weights_are_refused_with_the_way_to_save_memory():
+    with pytest.raises(InputError, match="MMFullyShardedDataParallel.*with_cp=True"):
+        wrapper_settings(dict(type="MMFullyShardedDataParallel"), False)
