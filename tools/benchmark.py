@@ -14,7 +14,7 @@ import torch
 from mmengine.logging import MMLogger
 
 import semaim_mm  # noqa: F401  (registration)
-from semaim_mm.bench import costliest, dense, knn, leaderboard, loader, pretrain, scaling
+from semaim_mm.bench import costliest, dense, knn, leaderboard, loader, pretrain, scaling, teacher
 from semaim_mm.bench.report import Report, Table
 from semaim_mm.runtime.launch import user_errors
 
@@ -26,6 +26,7 @@ SMALL = dict(
     knn=knn.CPU_SIZES._replace(bank=2000, queries=64, width=32),
     loader=loader.DEFAULT_SIZES._replace(images=4),
     leaderboard=leaderboard.DEFAULT_SIZES._replace(results=6, images=200),
+    teacher=teacher.CPU_SIZES._replace(config="configs/pretrain/semaim_tiny_clip.py", side=32),
 )
 
 
@@ -36,7 +37,12 @@ def run_dense(args: argparse.Namespace) -> list[Table]:
 
 def run_pretrain(args: argparse.Namespace) -> list[Table]:
     default = pretrain.GPU_SIZES if torch.cuda.is_available() else pretrain.CPU_SIZES
-    return pretrain.measure(chosen(default, args), args.rounds)
+    return pretrain.measure(chosen(default, args), args.rounds, args.authors)
+
+
+def run_teacher(args: argparse.Namespace) -> list[Table]:
+    default = teacher.GPU_SIZES if torch.cuda.is_available() else teacher.CPU_SIZES
+    return teacher.measure(chosen(default, args), args.rounds)
 
 
 def run_knn(args: argparse.Namespace) -> list[Table]:
@@ -71,6 +77,10 @@ def run_all(args: argparse.Namespace) -> list[Table]:
         (costliest, pretrain.GPU_SIZES if on_gpu else SMALL["pretrain"]),
         (pretrain, pretrain.GPU_SIZES if on_gpu else SMALL["pretrain"]),
         (pretrain, (pretrain.GPU_SIZES if on_gpu else SMALL["pretrain"])._replace(compile=on_gpu)),
+        (
+            teacher,
+            (teacher.GPU_SIZES if on_gpu else SMALL["teacher"])._replace(random_teacher=True),
+        ),
         (scaling, scaling.GPU_SIZES if on_gpu else SMALL["scaling"]),
         (dense, dense.GPU_SIZES if on_gpu else SMALL["dense"]),
         (knn, knn.GPU_SIZES if on_gpu else SMALL["knn"]),
@@ -80,9 +90,9 @@ def run_all(args: argparse.Namespace) -> list[Table]:
     if not on_gpu:
         del parts[2]  # compiling is what differs there
     tables = []
+    more = {scaling: figure, pretrain: args.authors}
     for part, sizes in parts:
-        last = (figure,) if part is scaling else ()
-        tables += part.measure(sizes, args.rounds, *last)
+        tables += part.measure(sizes, args.rounds, *([more[part]] if part in more else []))
     return tables
 
 
@@ -98,7 +108,7 @@ def add(commands, name: str, run: Callable, help_: str, **flags: dict) -> None:
     parser.add_argument("--rounds", type=int, default=5, help="of A B A B ...; default 5")
     parser.add_argument("--out", help="folder for NAME.md and NAME.json")
     for flag, options in flags.items():
-        parser.add_argument(f"--{flag}", **options)
+        parser.add_argument(f"--{flag.replace('_', '-')}", **options)
     parser.set_defaults(run=run)
 
 
@@ -107,6 +117,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="name", required=True)
     batch = dict(type=int, help="images a step")
     precision = dict(choices=["fp32", "bf16", "fp16"])
+    authors = dict(metavar="PATH", help="checkout of github.com/skyoux/SemAIM to time beside ours")
     add(
         commands,
         "dense",
@@ -128,6 +139,21 @@ def main() -> None:
         batch=batch,
         precision=precision,
         compile=dict(action="store_true", default=None, help="torch.compile ours and timm's"),
+        authors=authors,
+    )
+    add(
+        commands,
+        "teacher",
+        run_teacher,
+        "the share of an update that a leaf's teacher takes",
+        config=dict(help="a pretraining leaf that predicts features"),
+        side=dict(type=int, help="of images, in pixels"),
+        batch=batch,
+        precision=precision,
+        compile=dict(action="store_true", default=None, help="torch.compile ours"),
+        random_teacher=dict(
+            action="store_true", default=None, help="in place of weights that are not at hand"
+        ),
     )
     add(
         commands,
@@ -176,7 +202,13 @@ def main() -> None:
         precision=precision,
         compile=dict(action="store_true", default=None, help="torch.compile it"),
     )
-    add(commands, "all", run_all, "every part, real sizes on a GPU, tiny on a CPU to see it run")
+    add(
+        commands,
+        "all",
+        run_all,
+        "every part, real sizes on a GPU, tiny on a CPU to see it run",
+        authors=authors,
+    )
     args = parser.parse_args()
     MMLogger.get_instance("mmengine").setLevel("WARNING")
     report = Report(args.name, shlex.join(["python", "tools/benchmark.py", *sys.argv[1:]]))

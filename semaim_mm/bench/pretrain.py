@@ -1,8 +1,10 @@
 """One SemAIM update beside the dense-mask baseline, both as multiples of timm's plain ViT.
 
-Both count the same model FLOPs, those that SemAIM needs (flops.py).
+With a checkout of the authors' code, that is the baseline and ours an arm beside it. All count the
+same model FLOPs, those that SemAIM needs (flops.py).
 """
 
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -10,6 +12,7 @@ from mmpretrain.registry import MODELS
 from timm.models import VisionTransformer
 from torch import nn
 
+from semaim_mm.bench.authors_code import AuthorsStep, check_losses, load_model_class
 from semaim_mm.bench.dense_semaim import DenseSemAIM
 from semaim_mm.bench.flops import data_sheet_flops, step_flops
 from semaim_mm.bench.pretrain_steps import PARTS, DenseStep, OurStep, UpdateStep
@@ -22,22 +25,26 @@ from semaim_mm.runtime.precision import resolve_precision
 
 LEAF = "configs/pretrain/semaim_vitb.py"
 MIB, FORWARDS = 2**20, 7
-OURS, BASELINE = "ours", "our dense baseline"
+OURS, BASELINE, AUTHORS = "ours", "our dense baseline", "the authors' code"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-COLUMNS = (
-    "what",
-    "device",
-    "step, ms",
-    "images/s",
-    "time of our dense baseline / this",
-    "time of this / 7 timm forwards",
-    "model TFLOP/s",
-    "% of a matrix product's rate here",
-    "MFU, % of the data sheet",
-    "peak memory, MiB",
-    "memory of this / our dense baseline",
-    "kernel x calls",
-)
+
+
+def columns(against: str) -> tuple[str, ...]:
+    """-> those of the table of whole steps, with the arm that ratios are formed against."""
+    return (
+        "what",
+        "device",
+        "step, ms",
+        "images/s",
+        f"time of {against} / this",
+        "time of this / 7 timm forwards",
+        "model TFLOP/s",
+        "% of a matrix product's rate here",
+        "MFU, % of the data sheet",
+        "peak memory, MiB",
+        f"memory of this / {against}",
+        "kernel x calls",
+    )
 
 
 class Sizes(NamedTuple):
@@ -59,11 +66,17 @@ GPU_SIZES = Sizes("base", 224, 128, "bf16")
 
 def build_model(sizes: Sizes) -> tuple[SemAIM, dict]:
     """-> the leaf's SemAIM at these sizes, in training mode, and the leaf's optimiser wrapper."""
-    cfg = load_config(LEAF)
-    backbone = {**cfg.model.backbone, "arch": sizes.arch, "img_size": sizes.side}
-    model = MODELS.build({**cfg.model, "backbone": backbone, "data_preprocessor": None})
+    model, optim_wrapper = shape_model(LEAF, sizes.side, arch=sizes.arch)
     model.init_weights()
-    return model.train(), cfg.optim_wrapper
+    return model.train(), optim_wrapper
+
+
+def shape_model(leaf: str, side: int, **backbone: str) -> tuple[SemAIM, dict]:
+    """-> a leaf's SemAIM for such images, weights not yet set, and its optimiser wrapper."""
+    cfg = load_config(leaf)
+    shape = {**cfg.model.backbone, "img_size": side, **backbone}
+    model = MODELS.build({**cfg.model, "backbone": shape, "data_preprocessor": None})
+    return model, cfg.optim_wrapper
 
 
 def timm_vit(model: SemAIM, sizes: Sizes) -> nn.Module:
@@ -99,63 +112,115 @@ def matrix_product(device: str, precision: str) -> tuple[Step, float]:
     return lambda: torch.mm(a, b), 2.0 * side**3
 
 
-def measure(sizes: Sizes, rounds: int) -> list[Table]:
+class Arm(NamedTuple):
+    """A step, its precision, and whether it is compiled: timm's ViT runs in the same way."""
+
+    step: UpdateStep
+    precision: str
+    compiled: bool = False
+
+
+def build_arms(
+    sizes: Sizes, precision: str, device: str, authors: str | Path | None
+) -> tuple[SemAIM, dict[str, Arm]]:
+    """-> our model, and ours and the baselines on the same images and weights, by name."""
+    kind = None if authors is None else load_model_class(authors)
+    if kind is not None:
+        check_losses(kind)
+    model, optim_wrapper = build_model(sizes)
+    imgs = torch.randn(sizes.batch, 3, sizes.side, sizes.side).to(device)
+    theirs = "fp16" if device == "cuda" and precision != "fp32" else precision
+    arms = {BASELINE: Arm(DenseStep(DenseSemAIM(model).to(device), imgs, theirs), theirs)}
+    if kind is not None:
+        arms = {AUTHORS: Arm(AuthorsStep(kind, model, imgs, theirs), theirs)} | arms
+    model = model.to(device)
+    ours = OurStep(model, imgs, optim_wrapper, precision, sizes.compile)
+    return model, arms | {OURS: Arm(ours, precision, sizes.compile)}
+
+
+def timm_arms(model: SemAIM, sizes: Sizes, arms: dict[str, Arm]) -> dict[tuple[str, bool], Step]:
+    """-> timm's forward in every precision, compiled or not, that an arm runs in."""
+    imgs, made = arms[OURS].step.imgs, {}
+    vit = timm_vit(model, sizes).to(imgs.device)
+    for arm in arms.values():
+        tower = torch.compile(vit) if arm.compiled else vit
+        made[arm.precision, arm.compiled] = timm_forward(tower, imgs, arm.precision)
+    return made
+
+
+def measure(sizes: Sizes, rounds: int, authors: str | Path | None = None) -> list[Table]:
     """-> the table of whole steps and that of their parts.
 
-    Raises InputError for a precision that the device can't do.
+    Args:
+        authors: folder of a checkout of the authors' code, which ratios are formed against then.
+
+    Raises:
+        InputError: a precision that the device can't do; a checkout that can't be imported or does
+            not reproduce the reference losses.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     precision = resolve_precision(sizes.precision, device)
-    theirs = "fp16" if device == "cuda" and precision != "fp32" else precision
-    model, optim_wrapper = build_model(sizes)
-    imgs = torch.randn(sizes.batch, 3, sizes.side, sizes.side).to(device)
-    vit, dense = timm_vit(model, sizes).to(device), DenseSemAIM(model).to(device)
-    model = model.to(device)
-    vit = torch.compile(vit) if sizes.compile else vit
-    product, product_flops = matrix_product(device, precision)
-    ours = OurStep(model, imgs, optim_wrapper, precision, sizes.compile)
-    steps: dict[str, UpdateStep] = {BASELINE: DenseStep(dense, imgs, theirs), OURS: ours}
-    arms = {**steps, "timm": timm_forward(vit, imgs, precision), "product": product}
-    times = interleave(arms, rounds, warmup=2)
+    model, arms = build_arms(sizes, precision, device, authors)
+    against, steps = next(iter(arms)), {name: arm.step for name, arm in arms.items()}
+    timm, (product, product_flops) = (
+        timm_arms(model, sizes, arms),
+        matrix_product(device, precision),
+    )
+    times = interleave({**steps, **timm, "product": product}, rounds, warmup=2)
     facts = {name: step_facts(step, device) for name, step in steps.items()}
     check_fused(facts[OURS])
     flops = step_flops(model, model.backbone.patch_resolution)
-    name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-    peak, amount = data_sheet_flops(name, precision), flops.total * sizes.batch
+    card, amount = torch.cuda.get_device_name() if device == "cuda" else "cpu", sizes.batch
+    amount *= flops.total
     rows = []
-    for arm, kind in ((BASELINE, theirs), (OURS, precision)):
-        spread = Spread.of(times[arm])
-        share = paired_ratio(times["product"], times[arm]).scaled(100 * amount / product_flops)
+    for name, arm in arms.items():
+        spread, peak = Spread.of(times[name]), data_sheet_flops(card, arm.precision)
+        share = paired_ratio(times["product"], times[name]).scaled(100 * amount / product_flops)
+        forwards = paired_ratio(times[name], times[arm.precision, arm.compiled])
         rows.append(
             (
-                f"{arm}, {words(sizes, kind)}{', compiled' * (sizes.compile and arm == OURS)}",
+                f"{name}, {words(sizes, arm.precision)}{', compiled' * arm.compiled}",
                 device,
                 spread.scaled(1000),
                 spread.per(sizes.batch),
-                paired_ratio(times[BASELINE], times[arm]),
-                paired_ratio(times[arm], times["timm"]).scaled(1 / FORWARDS),
+                paired_ratio(times[against], times[name]),
+                forwards.scaled(1 / FORWARDS),
                 spread.per(amount).scaled(1e-12),
                 share,
                 None if peak is None else spread.per(amount).scaled(100 / peak),
-                facts[arm].peak / MIB,
-                facts[arm].peak / facts[BASELINE].peak,
-                facts[arm].attention,
+                facts[name].peak / MIB,
+                facts[name].peak / facts[against].peak,
+                facts[name].attention,
             )
         )
     if device == "cpu":
-        for arm, kind in ((BASELINE, "fp16"), (OURS, "bf16")):
-            rows.append((f"{arm}, {words(GPU_SIZES, kind)}", "cuda", *[None] * 10))
+        for name in arms:
+            kind = "bf16" if name == OURS else "fp16"
+            rows.append((f"{name}, {words(GPU_SIZES, kind)}", "cuda", *[None] * 10))
     notes = [
         "A step is the whole update on images that lie on the device: order, both streams, loss, "
-        "backward, clipping, AdamW; no loader. Ratios to the authors' own code are not measured: "
-        "the baseline is this repository's dense-mask model, laid out as theirs and equal to "
-        "their reference losses. A timm forward is one pass of the plain ViT of the same shape "
-        f"at {precision} without gradients{', compiled' * sizes.compile}. Model FLOPs: "
-        f"{flops.total / 1e9:.1f} GFLOP an image for both. Peak memory is what a step adds to "
-        "weights and optimiser states.",
+        f"backward, clipping, AdamW; no loader. {told(against, device)} A timm forward is one pass "
+        "of the plain ViT of the same shape without gradients, in the row's own precision and "
+        f"compiled where it is. Model FLOPs: {flops.total / 1e9:.1f} GFLOP an image for all. Peak "
+        "memory is what a step adds to weights and optimiser states.",
     ]
-    title = "SemAIM, one update"
-    return [Table(title, COLUMNS, rows, notes), parts_table(steps, rounds, device)]
+    whole = Table("SemAIM, one update", columns(against), rows, notes)
+    return [whole, parts_table(steps, rounds, device)]
+
+
+def told(against: str, device: str) -> str:
+    """-> the sentences that say what ratios are formed against."""
+    if against == BASELINE:
+        return (
+            "Ratios are against our dense baseline: this repository's dense-mask model, laid out "
+            "as the authors' and equal to their reference losses. Those to the authors' own code "
+            "are not measured; --authors times a checkout of it."
+        )
+    order = "" if device == "cuda" else " It sorts by the map alone, for its distances need CUDA."
+    return (
+        "Ratios are against the authors' code, a checkout that reproduced the reference losses of "
+        f"one batch and of eight updates before it was timed.{order}"
+    )
 
 
 def words(sizes: Sizes, precision: str) -> str:
@@ -170,14 +235,16 @@ def parts_table(steps: dict[str, UpdateStep], rounds: int, device: str) -> Table
         for name, step in steps.items():
             for part, run in step.parts.items():
                 times[name][part].append(seconds_of(run))
+    others = [name for name in steps if name != OURS]
     rows = [
         (
             part,
             device,
             *(Spread.of(times[name][part]).scaled(1000) for name in steps),
-            paired_ratio(times[BASELINE][part], times[OURS][part]),
+            *(paired_ratio(times[name][part], times[OURS][part]) for name in others),
         )
         for part in PARTS
     ]
-    columns = ("part", "device", *(f"{name}, ms" for name in steps), "baseline / ours")
+    ratios = (f"{name} / ours" for name in others)
+    columns = ("part", "device", *(f"{name}, ms" for name in steps), *ratios)
     return Table("The update by part", columns, rows, ["Loss includes the target."])

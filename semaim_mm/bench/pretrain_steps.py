@@ -91,21 +91,25 @@ class OurStep(UpdateStep):
 
     def __call__(self) -> None:
         # one context around the forward parts, so that cast weights are kept as in training
+        *forward, backward, update = self.parts.values()
         with self._context():
-            self.order()
-            self.streams()
-            self.compare()
-        self.backward()
-        self.update()
+            for part in forward:
+                part()
+        backward()
+        update()
 
     def order(self) -> None:
         with self._context():
             # a teacher that also gives the map runs here, once a step
             by_target = self.model.similarity_from == "target"
             self.target = self.model.target(self.imgs) if by_target else None
-            draws = Draws.unkeyed(len(self.imgs), self.imgs.device)
-            ranks = self.model.generation_ranks(self.imgs, self.target, draws)
-            self.sequence = ranks.argsort(dim=1, stable=True)
+            self.sort()
+
+    def sort(self) -> None:
+        """Images, and the target where it gives the map -> the order, in an open context."""
+        draws = Draws.unkeyed(len(self.imgs), self.imgs.device)
+        ranks = self.model.generation_ranks(self.imgs, self.target, draws)
+        self.sequence = ranks.argsort(dim=1, stable=True)
 
     def streams(self) -> None:
         with self._context():

@@ -5,13 +5,13 @@ A reference file is an ``.npz`` of a tiny model's weights, inputs and everything
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from semaim_mm.errors import InputError
 from semaim_mm.interop.authors import authors_name, from_authors
@@ -129,25 +129,29 @@ class Reference:
             yield Row(f"{key} (no gradient here)", float("nan"), TOLERANCE)
 
     def adamw_losses(self) -> list[float]:
-        """Losses of the file's optimisation: AdamW on one batch with fixed keys."""
-        model = self.build_model()
-        parameters = [p for p in model.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(
-            [
-                dict(params=[p for p in parameters if p.ndim > 1], weight_decay=0.05),
-                dict(params=[p for p in parameters if p.ndim <= 1], weight_decay=0.0),
-            ],
-            lr=1e-3,
-            betas=(0.9, 0.95),
-        )
-        losses = []
-        for _ in range(len(self.arrays["adamw_losses"])):
-            loss, _ = model.pretrain_loss(
-                self.tensor("imgs"), self.tensor("order_keys"), self.teacher_tokens
-            )
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 3.0)
-            optimizer.step()
-            losses.append(loss.item())
-        return losses
+        """Losses of the file's optimisation by our model: AdamW on one batch with fixed keys."""
+        model, imgs, keys = self.build_model(), self.tensor("imgs"), self.tensor("order_keys")
+
+        def loss() -> Tensor:
+            return model.pretrain_loss(imgs, keys, self.teacher_tokens)[0]
+
+        return adamw_losses(model, loss, len(self.arrays["adamw_losses"]))
+
+
+def adamw_losses(model: nn.Module, loss: Callable[[], Tensor], steps: int) -> list[float]:
+    """Train a model as the files' ``adamw_losses`` were made -> ``loss`` () before every step."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        dict(params=[p for p in parameters if p.ndim > 1], weight_decay=0.05),
+        dict(params=[p for p in parameters if p.ndim <= 1], weight_decay=0.0),
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95))
+    losses = []
+    for _ in range(steps):
+        value = loss()
+        optimizer.zero_grad()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 3.0)
+        optimizer.step()
+        losses.append(value.item())
+    return losses

@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.device import get_device
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
@@ -32,6 +33,7 @@ from semaim_mm.runtime.reliable.newest import newest_checkpoint
 from semaim_mm.runtime.reliable.runner import ReliableRunner
 from semaim_mm.runtime.reliable.worker import outlive_stop_signals
 from semaim_mm.runtime.spread import spread_keys
+from semaim_mm.runtime.wrapper import static_graph_hindrance, wrapper_settings
 
 LOADER_SECONDS = 300  # for a batch, where a loader's timeout says nothing else; 0 waits for ever
 
@@ -94,7 +96,20 @@ class TransferRunner(ReliableRunner):
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if not any(parameter.requires_grad for parameter in model.parameters()):
             return model.to(get_device())  # frozen features: nothing that DDP could reduce
+        if self.distributed and not is_model_wrapper(model):
+            compiled = self.cfg.get("compile") or self.cfg.model.get("compiled") is not None
+            hindrance = static_graph_hindrance(self._accumulates(), bool(compiled))
+            unused = self.cfg.get("find_unused_parameters", False)
+            model_wrapper_cfg = wrapper_settings(model_wrapper_cfg, unused, hindrance)
         return super().wrap_model(model_wrapper_cfg, model)
+
+    def _accumulates(self) -> bool:
+        """Whether an update has several steps, as far as the config tells before training."""
+        loader, total = self._train_dataloader, self.cfg.get("total_batch")
+        if total and isinstance(loader, dict):
+            return total > self.world_size * loader["batch_size"]
+        wrapper = self.optim_wrapper
+        return isinstance(wrapper, dict) and wrapper.get("accumulative_counts", 1) > 1
 
     def build_train_loop(self, loop: Any) -> Any:
         loader = self._train_dataloader

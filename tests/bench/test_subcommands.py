@@ -59,6 +59,16 @@ def test_pretrain(monkeypatch, tmp_path):
     ]
 
 
+@pytest.mark.slow
+def test_teacher(monkeypatch, tmp_path):
+    words = ("teacher", "--config", "configs/pretrain/semaim_tiny_clip.py", "--side", "32")
+    (table,) = run(monkeypatch, tmp_path, *words, "--random-teacher")
+    shares = column(table, "% of the update")
+    assert next(iter(shares)) == "teacher" and shares.pop("all") == 100
+    assert sum(share[0] for share in shares.values()) == pytest.approx(100)
+    assert "vit_base_patch16_clip_quickgelu_224.openai, with random weights" in table["notes"][0]
+
+
 def test_knn(monkeypatch, tmp_path):
     (table,) = run(monkeypatch, tmp_path, "knn", "--bank=400", "--queries=20", "--width=16")
     memory = column(table, "peak memory, MiB")
@@ -119,6 +129,7 @@ def test_all_runs_every_part(monkeypatch, tmp_path):
         "Largest costs of a step",
         "SemAIM, one update",
         "The update by part",
+        "The teacher's share of an update",
         "Cost against size",
         "Backbone and attention of the dense tasks, one training step",
         "k-NN",

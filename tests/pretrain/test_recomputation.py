@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
 from semaim_mm.bench.step_facts import step_facts
+from semaim_mm.runtime.launch import load_config
 
+ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = [DataSample(metainfo=dict(sample_key=(0, 0, n))) for n in range(8)]
 
 
@@ -51,3 +56,32 @@ def test_recomputation_saves_memory_and_changes_no_gradient(tiny_model, content,
     plain.zero_grad(set_to_none=True)
     saving.zero_grad(set_to_none=True)
     assert peak(saving) < 0.9 * peak(plain)
+
+
+@pytest.mark.parametrize(
+    ("leaf", "blocks", "queries"), [("semaim_vitl", 24, 12), ("semaim_vith", 32, 16)]
+)
+@pytest.mark.parametrize(("content", "query"), [(False, False), (True, False), (True, True)])
+def test_large_leaves_recompute_the_blocks_of_the_streams_that_the_keys_name(
+    leaf, blocks, queries, content, query, monkeypatch
+):
+    monkeypatch.chdir(ROOT)
+    keys = {"model.backbone.with_cp": content, "model.neck.with_cp": query}
+    with torch.device("meta"):  # shapes alone: no memory, no time
+        model = MODELS.build(load_config(f"configs/pretrain/{leaf}.py", keys).model).train()
+        imgs, order = torch.empty(2, 3, 224, 224), torch.zeros(2, 196, dtype=torch.int64)
+    assert len(model.backbone.layers) == blocks and len(model.neck.layers) == queries
+    runs = {"content": 0, "query": 0}
+
+    def count(stream: str):
+        def hook(layer, inputs) -> None:
+            runs[stream] += 1
+
+        return hook
+
+    for stream, layers in (("content", model.backbone.layers), ("query", model.neck.layers)):
+        for layer in layers:
+            layer.ln2.register_forward_pre_hook(count(stream))
+    model.predict_in_order(imgs, order).sum().backward()
+    assert runs == {"content": blocks * (1 + content), "query": queries * (1 + query)}
+    assert model.backbone.layers[0].attn.qkv.weight.grad.shape[0] == 3 * model.backbone.embed_dims
