@@ -61,6 +61,9 @@ class SemAIM(BaseSelfSupervisor):
         order: a name such as 'semantic', or dict(type='SemanticOrder', similarity='cls').
         similarity_from: whose tokens give the similarity map: the 'online' model's, the 'ema'
             copy's, or the 'target' generator's teacher.
+        similarity_fp32: compute the online or averaged model's similarity pass in float32, as the
+            authors do, where the rest of the step runs in half precision; else only its final norm
+            and cosine are.
         ema: None, or a dict of BackboneEMA's arguments: keep an averaged copy of the backbone.
         cls_last: CLS stands after all patches in the causal order and a register, which the
             backbone must have, before them. Nothing reads CLS then and no gradient reaches it,
@@ -81,6 +84,7 @@ class SemAIM(BaseSelfSupervisor):
         target_generator: dict,
         order: str | dict | Order = "semantic",
         similarity_from: str = "online",
+        similarity_fp32: bool = False,
         ema: dict | None = None,
         cls_last: bool = False,
         compiled: str | dict | None = None,
@@ -100,7 +104,8 @@ class SemAIM(BaseSelfSupervisor):
             init_cfg=init_cfg,
         )
         self.order = build_order(order)
-        self.similarity_from, self.cls_last = similarity_from, cls_last
+        self.similarity_from, self.similarity_fp32 = similarity_from, similarity_fp32
+        self.cls_last = cls_last
         self._check_parts(ema)
         if cls_last:
             self.backbone.cls_token.requires_grad_(False)  # or DDP waits for its gradient
@@ -278,7 +283,8 @@ class SemAIM(BaseSelfSupervisor):
     def similarity(self, imgs: Tensor, source: str = "cls", averaged: bool = False) -> Tensor:
         """(B, 3, H, W) -> (B, L) similarity map; ``averaged`` asks the EMA copy."""
         backbone = self.ema.module if averaged else self.backbone
-        with frozen_eval(backbone):
+        half = torch.is_autocast_enabled(imgs.device.type) and not self.similarity_fp32
+        with frozen_eval(backbone), torch.autocast(imgs.device.type, enabled=half):
             return self.similarity_map(backbone, imgs, source)
 
     def predict(self, imgs: Tensor, keys: Tensor) -> Tensor:
