@@ -199,9 +199,9 @@ class SemAIM(BaseSelfSupervisor):
         compared = self.predict_in_order(inputs, order), gather_tokens(target.values, order)
         if not isinstance(self.head, MultiHead):
             return dict(loss=self.head.loss(*compared).mean())
-        parts = self.head.parts(*compared)
+        loss, parts = self.head.weighed(*compared)
         logged = {name: part.detach().mean() for name, part in parts.items()}
-        return dict(loss=self.head.weigh(parts).mean(), **logged)
+        return dict(loss=loss.mean(), **logged)
 
     def _ids(self, samples: Sequence[DataSample] | None) -> tuple[list[int], ...]:
         """What a target that is read by sample id gets beside the images; others get nothing."""
