@@ -130,10 +130,18 @@ class ContentAttention(MultiheadAttention):
             )
 
     def class_attention(self, x: Tensor) -> Tensor:
-        """(B, N, D) -> (B, N): softmax attention of the first token, averaged over heads."""
-        q, k, _ = self.split_heads(x)
-        scores = widen(q[:, :, :1] @ k.transpose(-2, -1)) * self.head_dims**-0.5
-        return scores.softmax(dim=-1).mean(dim=1).squeeze(1)
+        """(B, N, D) -> (B, heads, N): softmax attention of the first token, by head.
+
+        Of the projection only the first token's query and all keys are computed.
+        """
+        (to_query, to_key, _), biases = self.qkv.weight.chunk(3), (None, None)
+        if self.qkv.bias is not None:
+            biases = self.qkv.bias.chunk(3)
+        by_head = (self.num_heads, self.head_dims)
+        q = F.linear(x[:, 0], to_query, biases[0]).unflatten(-1, by_head)
+        k = F.linear(x, to_key, biases[1]).unflatten(-1, by_head)
+        scores = widen(k.transpose(1, 2) @ q[..., None]).squeeze(-1)
+        return (scores * self.head_dims**-0.5).softmax(dim=-1)
 
 
 class ContentLayer(TransformerEncoderLayer):

@@ -16,7 +16,7 @@ model = dict(
     order=dict(type="SemanticOrder", similarity="cls"),
     compiled=None,  # torch.compile's backend, e.g. "inductor", or a dict of its arguments
     data_preprocessor=dict(
-        type="SelfSupDataPreprocessor",
+        type="KeyedPreprocessor",
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         to_rgb=True,

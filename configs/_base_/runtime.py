@@ -12,7 +12,7 @@ load_from = None
 resume = False
 
 default_hooks = dict(
-    runtime_info=dict(type="RuntimeInfoHook"),
+    runtime_info=dict(type="LateInfoHook"),
     timer=dict(type="ThroughputHook"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     logger=dict(type="LoggerHook", interval=50),

@@ -19,6 +19,7 @@ model = dict(
 )
 optim_wrapper = dict(
     optimizer=dict(type="AdamW", lr=1e-3, betas=(0.9, 0.999), weight_decay=1e-4),
+    constructor="GroupedConstructor",  # fused on CUDA
 )
 train_cfg = dict(by_epoch=False, max_iters=40000, val_interval=8000)
 param_scheduler = [

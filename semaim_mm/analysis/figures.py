@@ -119,6 +119,18 @@ def loss_figure(found: Mapping) -> Figure:
     return figure
 
 
+def precision_figure(found: Mapping[str, Interval]) -> Figure:
+    """What ``moved_peaks`` gave -> a bar each with its interval."""
+    figure, (axes,) = sheet(1, 1)
+    for place, item in enumerate(found.values()):
+        known = item.low is not None
+        spread = [[item.value - item.low], [item.high - item.value]] if known else None
+        axes.bar(place, 100 * item.value, yerr=spread and 100 * np.array(spread), capsize=4)
+    axes.set_xticks(range(len(found)), list(found))
+    axes.set_ylabel("% of pictures whose peak moves")
+    return figure
+
+
 def picture_grid(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str]) -> Figure:
     """Rows of pictures, titles of the columns -> one figure."""
     figure, axes = sheet(len(rows), len(titles), 1.5, 1.5)

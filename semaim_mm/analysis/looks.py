@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semaim_mm.layers import widen
 from semaim_mm.pretrain import SemAIM
 
 
@@ -17,9 +16,8 @@ def class_attention(model: SemAIM, imgs: Tensor) -> np.ndarray:
     backbone = model.backbone
     tokens = backbone.encode(imgs, blocks=len(backbone.layers) - 1)
     last = backbone.layers[-1]
-    q, k, _ = last.attn.split_heads(last.ln1(tokens))
-    scores = widen(q[:, :, :1] @ k.transpose(-2, -1)) * last.attn.head_dims**-0.5
-    return scores.softmax(dim=-1)[:, :, 0, backbone.num_extra_tokens :].numpy()
+    heads = last.attn.class_attention(last.ln1(tokens))
+    return heads[..., backbone.num_extra_tokens :].numpy()
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from semaim_mm.analysis import figures, looks
 from semaim_mm.analysis.loss_profile import loss_profile
+from semaim_mm.analysis.map_precision import moved_peaks
 from semaim_mm.analysis.object_share import examine_objects
 from semaim_mm.analysis.rollout import check_generates, rollout
 from semaim_mm.analysis.scenes import Scene, as_batch, read_scenes
@@ -58,6 +59,11 @@ def _attention(models: dict[str, SemAIM], scenes: list[Scene]) -> Found:
     return None, dict(attention=figures.picture_grid(rows, titles))
 
 
+def _precision(models: dict[str, SemAIM], scenes: list[Scene]) -> Found:
+    found = moved_peaks(_last(models), scenes)
+    return found, dict(precision=figures.precision_figure(found))
+
+
 def _neighbours(models: dict[str, SemAIM], scenes: list[Scene]) -> Found:
     model = _last(models)
     near = looks.neighbours(model, as_batch(model, scenes))[:SHOWN]
@@ -79,6 +85,7 @@ ANALYSES: dict[str, Callable[[dict[str, SemAIM], list[Scene]], Found]] = dict(
     loss=_loss,
     generation=_generation,
     attention=_attention,
+    precision=_precision,
     neighbours=_neighbours,
     colours=_colours,
 )

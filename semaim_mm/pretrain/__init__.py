@@ -6,6 +6,7 @@ from semaim_mm.pretrain.head import SemAIMHead
 from semaim_mm.pretrain.heldout import HeldoutLossLoop
 from semaim_mm.pretrain.multi_head import MultiHead
 from semaim_mm.pretrain.order import ORDERS, build_order
+from semaim_mm.pretrain.preprocessor import KeyedPreprocessor
 from semaim_mm.pretrain.semaim import SemAIM
 from semaim_mm.pretrain.simmim import PlainSimMIM
 from semaim_mm.pretrain.targets import (
@@ -28,6 +29,7 @@ __all__ = [
     "EMAUpdateHook",
     "GivenTokens",
     "HeldoutLossLoop",
+    "KeyedPreprocessor",
     "MultiHead",
     "MultiTarget",
     "OnlineTarget",

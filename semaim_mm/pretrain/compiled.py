@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from semaim_mm.errors import InputError
+from semaim_mm.pretrain.multi_head import MultiHead
 
 
 def compile_hot(model: Any, backend: str = "inductor", **how: Any) -> None:
@@ -26,7 +27,8 @@ def compile_hot(model: Any, backend: str = "inductor", **how: Any) -> None:
             f"{', '.join(sorted(known))}."
         )
     options = dict(fullgraph=True, dynamic=False, backend=backend) | how
-    hot = ((model, "similarity_map"), (model, "predict_in_order"), (model.head, "loss"))
+    loss = "weighed" if isinstance(model.head, MultiHead) else "loss"
+    hot = ((model, "similarity_map"), (model, "predict_in_order"), (model.head, loss))
     try:
         for holder, name in hot:
             setattr(holder, name, torch.compile(getattr(holder, name), **options))

@@ -57,12 +57,18 @@ class Draws:
         return cls(torch.randint(_MASK, (batch, 1), device=device))
 
     @classmethod
-    def of_samples(cls, imgs: Tensor, samples: Sequence[BaseDataElement] | None) -> "Draws":
-        """Draws keyed by the samples' ``sample_key`` (KeyedDataset), on the images' device."""
+    def of_samples(
+        cls, imgs: Tensor, samples: Sequence[BaseDataElement] | None, purpose: int | None = None
+    ) -> "Draws":
+        """Draws keyed by the samples' ``sample_key`` (KeyedDataset), on the images' device.
+
+        Another ``purpose`` draws other numbers for the same samples.
+        """
         keys = [sample.get("sample_key") for sample in samples or ()]
         if not keys or any(key is None for key in keys):
             return cls.unkeyed(len(imgs), imgs.device)
-        table = torch.tensor([list(key) for key in keys])
+        ends = () if purpose is None else (purpose,)
+        table = torch.tensor([[*key, *ends] for key in keys])
         if imgs.is_cuda:
             table = table.pin_memory()
         return cls(table.to(imgs.device, non_blocking=True))

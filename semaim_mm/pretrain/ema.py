@@ -8,7 +8,7 @@ from copy import deepcopy
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from torch import nn
+from torch import Tensor, nn
 
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.hooks import unwrap
@@ -45,10 +45,18 @@ class BackboneEMA(nn.Module):
         self.module.load_state_dict(backbone.state_dict())
 
     @torch.no_grad()
-    def update(self, backbone: nn.Module, epoch: int) -> None:
-        """Move every averaged weight towards the backbone's by 1 - decay."""
+    def update(self, backbone: nn.Module, epoch: int, stepped: Tensor | bool = True) -> None:
+        """Move every averaged weight towards the backbone's by 1 - decay.
+
+        Nothing moves where ``stepped`` is false; a tensor () of it is not read on the host.
+        """
         averaged, current = list(self.module.parameters()), list(backbone.parameters())
-        torch._foreach_lerp_(averaged, current, 1 - self.decay(epoch))
+        if isinstance(stepped, Tensor):
+            moves = torch._foreach_sub(current, averaged)
+            torch._foreach_mul_(moves, stepped.to(moves[0].dtype) * (1 - self.decay(epoch)))
+            torch._foreach_add_(averaged, moves)
+        elif stepped:
+            torch._foreach_lerp_(averaged, current, 1 - self.decay(epoch))
 
 
 @HOOKS.register_module()
@@ -60,7 +68,8 @@ class EMAUpdateHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         model = unwrap(runner.model)
-        if getattr(model, "ema", None) is None or getattr(runner.optim_wrapper, "left_out", None):
+        if getattr(model, "ema", None) is None or not runner.optim_wrapper.should_update():
             return
-        if runner.optim_wrapper.should_update():
-            model.ema.update(model.backbone, runner.epoch)
+        outcome = getattr(runner.optim_wrapper, "outcome", None)
+        stepped = True if outcome is None else outcome.stepped
+        model.ema.update(model.backbone, runner.epoch, stepped)

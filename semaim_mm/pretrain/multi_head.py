@@ -3,7 +3,7 @@
 Legend: B images, L patches, D embed_dims, P the targets' widths together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseModule, ModuleList
@@ -62,11 +62,12 @@ class MultiHead(BaseModule):
             for number, (head, pair) in enumerate(zip(self.heads, pairs, strict=True))
         }
 
-    def weigh(self, parts: Mapping[str, Tensor]) -> Tensor:
-        """What ``parts`` gave -> (B, L): the weighed sum."""
+    def weighed(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """(B, L, P) twice -> (B, L), the weighed sum of the targets' losses, and ``parts``."""
+        parts = self.parts(prediction, target)
         losses = zip(self.weights, parts.values(), strict=True)
-        return sum(weight * loss for weight, loss in losses)
+        return sum(weight * loss for weight, loss in losses), parts
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """(B, L, P) twice -> (B, L): the weighed sum of the targets' losses, per patch."""
-        return self.weigh(self.parts(prediction, target))
+        return self.weighed(prediction, target)[0]

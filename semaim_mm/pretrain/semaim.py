@@ -49,6 +49,9 @@ class SemAIM(BaseSelfSupervisor):
         order: a name such as 'semantic', or dict(type='SemanticOrder', similarity='cls').
         similarity_from: whose tokens give the similarity map: the 'online' model's, the 'ema'
             copy's, or the 'target' generator's teacher.
+        similarity_fp32: compute the online or averaged model's similarity pass in float32, as the
+            authors do, where the rest of the step runs in half precision; else only its final norm
+            and cosine are.
         ema: None, or a dict of BackboneEMA's arguments: keep an averaged copy of the backbone.
         cls_last: CLS stands after all patches in the causal order and the registers, of which the
             backbone must have one at least, before them. Nothing reads CLS then and no gradient
@@ -70,6 +73,7 @@ class SemAIM(BaseSelfSupervisor):
         target_generator: dict,
         order: str | dict | Order = "semantic",
         similarity_from: str = "online",
+        similarity_fp32: bool = False,
         ema: dict | None = None,
         cls_last: bool = False,
         compiled: str | dict | None = None,
@@ -91,7 +95,8 @@ class SemAIM(BaseSelfSupervisor):
             init_cfg=init_cfg,
         )
         self.order = build_order(order)
-        self.similarity_from, self.cls_last = similarity_from, cls_last
+        self.similarity_from, self.similarity_fp32 = similarity_from, similarity_fp32
+        self.cls_last = cls_last
         check_parts(self, ema)
         if cls_last:
             self.backbone.cls_token.requires_grad_(False)  # or DDP waits for its gradient
@@ -120,9 +125,9 @@ class SemAIM(BaseSelfSupervisor):
         compared = self.predict_in_order(inputs, order), gather_tokens(target.values, order)
         if not isinstance(self.head, MultiHead):
             return dict(loss=self.head.loss(*compared).mean())
-        parts = self.head.parts(*compared)
+        loss, parts = self.head.weighed(*compared)
         logged = {name: part.detach().mean() for name, part in parts.items()}
-        return dict(loss=self.head.weigh(parts).mean(), **logged)
+        return dict(loss=loss.mean(), **logged)
 
     def _ids(self, samples: Sequence[DataSample] | None) -> tuple[list[int], ...]:
         """What a target that is read by sample id gets beside the images; others get nothing."""
@@ -220,7 +225,8 @@ class SemAIM(BaseSelfSupervisor):
     def similarity(self, imgs: Tensor, source: str = "cls", averaged: bool = False) -> Tensor:
         """(B, 3, H, W) -> (B, L) similarity map; ``averaged`` asks the EMA copy."""
         backbone = self.ema.module if averaged else self.backbone
-        with frozen_eval(backbone):
+        half = torch.is_autocast_enabled(imgs.device.type) and not self.similarity_fp32
+        with frozen_eval(backbone), torch.autocast(imgs.device.type, enabled=half):
             return self.similarity_map(backbone, imgs, source)
 
     def predict(self, imgs: Tensor, keys: Tensor) -> Tensor:

@@ -28,12 +28,13 @@ def similarity_map(backbone, imgs: Tensor, source: str) -> Tensor:
     """(B, 3, H, W) -> (B, L) map of a SemAIMViT, unmasked; call it without gradient, in eval mode.
 
     ``self`` is the CLS row of the last block's attention, averaged over heads and not
-    renormalised; that block need not be run for it.
+    renormalised: of that block only its norm, one query and the keys are computed.
     """
     if source == "self":
         tokens = backbone.encode(imgs, blocks=len(backbone.layers) - 1)
         last = backbone.layers[-1]
-        return last.attn.class_attention(last.ln1(tokens))[:, backbone.num_extra_tokens :]
+        heads = last.attn.class_attention(last.ln1(tokens))
+        return heads.mean(dim=1)[:, backbone.num_extra_tokens :]
     tokens = backbone.without_registers(backbone.encode(imgs, blocks=len(backbone.layers)))
     with torch.autocast(tokens.device.type, enabled=False):
         return token_similarity(backbone.ln1(widen(tokens)), source)

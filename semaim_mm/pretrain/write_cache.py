@@ -110,7 +110,7 @@ class Images:
     def batch(self, ids: range, epoch: int = 0) -> Tensor:
         """Sample ids -> (B, 3, H, W), normalised, on the device, as in that epoch."""
         items = [self.dataset[SampleKey(0, epoch, number)] for number in ids]
-        return self.preprocessor(default_collate(items), False)["inputs"]
+        return self.preprocessor(default_collate(items), True)["inputs"]
 
     def check_fixed(self) -> None:
         ids = range(min(LOOKED_AT_TWICE, len(self)))

@@ -2,7 +2,13 @@
 
 from semaim_mm.runtime.batch import BatchPlan, plan_batch
 from semaim_mm.runtime.budget import BudgetHook
-from semaim_mm.runtime.hooks import ClassCountHook, SeedStepHook, SkippedImagesHook, ThroughputHook
+from semaim_mm.runtime.hooks import (
+    ClassCountHook,
+    LateInfoHook,
+    SeedStepHook,
+    SkippedImagesHook,
+    ThroughputHook,
+)
 from semaim_mm.runtime.precision import (
     BFloat16OptimWrapper,
     Float16OptimWrapper,
@@ -29,6 +35,7 @@ __all__ = [
     "Float16OptimWrapper",
     "Float32OptimWrapper",
     "HangHook",
+    "LateInfoHook",
     "RecordHook",
     "ResumableEpochLoop",
     "ResumableIterLoop",

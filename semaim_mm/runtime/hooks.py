@@ -5,7 +5,7 @@ import random
 import numpy as np
 import torch
 from mmengine.dist import all_gather_object
-from mmengine.hooks import Hook, IterTimerHook
+from mmengine.hooks import Hook, IterTimerHook, RuntimeInfoHook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop
@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from semaim_mm.errors import InputError
+from semaim_mm.runtime.late import log_late
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -42,6 +43,15 @@ class SeedStepHook(Hook):
         random.seed(int(numbers[0]))
         np.random.seed(numbers[1])
         torch.manual_seed(int(numbers[2]))
+
+
+@HOOKS.register_module()
+class LateInfoHook(RuntimeInfoHook):
+    """mmengine's hook; a step's losses are read when they are logged, not in every step."""
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        for key, value in (outputs or {}).items():
+            log_late(runner.message_hub, f"train/{key}", value)
 
 
 @HOOKS.register_module()

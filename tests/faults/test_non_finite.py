@@ -22,6 +22,11 @@ EVERY_UPDATE = {
 }
 
 
+# on GPUs by itself; the device decides then, and the host hears of it an update later
+FUSED = {"optim_wrapper.optimizer.fused": True}
+KINDS = pytest.mark.parametrize("kind", [{}, FUSED], ids=["host", "device"])
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     root = tmp_path_factory.mktemp("finite")
@@ -46,9 +51,10 @@ def poisoned(iterations, value: float):
     return fault
 
 
+@KINDS
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_an_update_that_is_not_finite_is_left_out_and_written_down(value, data, tmp_path):
-    options = shipped.pretraining(data) | EVERY_UPDATE
+def test_an_update_that_is_not_finite_is_left_out_and_written_down(value, kind, data, tmp_path):
+    options = shipped.pretraining(data) | EVERY_UPDATE | kind
     # the first of the two steps of the third update
     ended = runs.train(LEAF, options, tmp_path, poisoned([4], value))
     assert ended.code == 0, ended.out[-3000:]
@@ -78,8 +84,10 @@ def assert_all_finite(work_dir) -> None:
             assert all(torch.as_tensor(value).isfinite().all() for value in state.values()), path
 
 
-def test_several_in_a_row_end_the_run_with_the_checkpoints_of_before(data, tmp_path):
+@KINDS
+def test_several_in_a_row_end_the_run_with_the_checkpoints_of_before(kind, data, tmp_path):
     options = shipped.pretraining(data) | EVERY_UPDATE | {"default_hooks.finite.stop_after": 2}
+    options |= kind
     # one alone (8, 9), then all from 12 on
     fault = poisoned([9, *range(12, 99)], float("nan"))
     ended = runs.train(LEAF, options, tmp_path, fault)
@@ -94,8 +102,21 @@ def test_several_in_a_row_end_the_run_with_the_checkpoints_of_before(data, tmp_p
     assert ended.code == 0, "once the cause is gone it goes on"
 
 
-def test_one_rank_that_is_not_finite_keeps_both_from_stepping(data, tmp_path):
-    options = shipped.pretraining(data) | EVERY_UPDATE | {"precision": "fp32"}
+def test_between_checkpoints_a_run_whose_device_decides_ends_an_update_later(data, tmp_path):
+    options = shipped.pretraining(data) | FUSED | {"default_hooks.finite.stop_after": 2}
+    options |= {"default_hooks.checkpoint.interval": 100}
+    ended = runs.train(LEAF, options, tmp_path, poisoned([4, 6], float("nan")))
+    assert ended.code == 2 and "2 updates in a row, up to iteration 8" in ended.out
+    lines = (tmp_path / "left_out_updates.jsonl").read_text().splitlines()
+    assert [json.loads(line)["iter"] for line in lines] == [6, 8]
+    weights = [step["weights"] for step in runs.steps(tmp_path)]
+    assert len(weights) == 9 and len(set(weights[3:])) == 1, "the tenth step ends the next update"
+    assert not list(tmp_path.glob("*.pth"))
+
+
+@KINDS
+def test_one_rank_that_is_not_finite_keeps_both_from_stepping(kind, data, tmp_path):
+    options = shipped.pretraining(data) | EVERY_UPDATE | {"precision": "fp32"} | kind
     faults = [None, poisoned([1], float("nan"))]
     ended = runs.train_ranks(LEAF, options, tmp_path, faults)
     assert [one.code for one in ended] == [0, 0], ended[1].out[-3000:]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import build_tiny
+from conftest import TINY, build_tiny
+from mmpretrain.structures import DataSample
 from torch._dynamo.utils import counters
 
 from semaim_mm.errors import InputError
+from semaim_mm.pretrain import SemAIM
 from semaim_mm.pretrain.draws import Draws
 
 MODELS = {
@@ -83,6 +85,28 @@ def test_the_same_with_inductor(name):
     # drop path draws as eager mode does, to compare with it
     with torch._inductor.config.patch(fallback_random=True):
         compare(MODELS[name], "inductor")
+
+
+def test_the_losses_of_several_targets_are_compiled_with_their_sum():
+    targets = [dict(type="PixelTarget"), dict(type="PixelTarget", blur_kernel=None)]
+    changes = dict(
+        head=dict(type="MultiHead", heads=[dict(loss="l2"), dict(loss="l1")], weights=[1, 2]),
+        target_generator=dict(type="MultiTarget", generators=targets),
+    )
+    imgs = torch.randn(2, 3, 12, 20, generator=torch.Generator().manual_seed(0))
+    samples = [DataSample(metainfo=dict(sample_key=(0, 0, n))) for n in range(2)]
+    found = []
+    for compiled in (None, "aot_eager"):
+        torch.manual_seed(0)
+        model = SemAIM(**TINY | changes, compiled=compiled)
+        model.init_weights()
+        for _ in range(2):
+            losses = model.loss(imgs, samples)
+            losses["loss"].backward()
+        found.append({name: value.item() for name, value in losses.items()})
+    assert found[1] == pytest.approx(found[0], rel=1e-5) and len(found[0]) == 3
+    assert counters["stats"]["unique_graphs"] == 3, "the loss is one of them"
+    assert not counters["graph_break"] and not counters["recompiles"]
 
 
 def test_autocast_is_compiled_too():

@@ -54,13 +54,27 @@ def test_an_update_moves_every_weight_by_one_minus_the_decay(tiny_model):
         assert torch.equal(value, online[name])
 
 
+@pytest.mark.parametrize("stepped", [True, False])
+def test_an_update_that_only_the_device_knows_of_moves_as_much_or_nothing(stepped, tiny_model):
+    model = tiny_model(ema=dict(start=0.9, end=0.98, epochs=4)).double()
+    shift(model.backbone)
+    before, online = weights(model.ema.module), weights(model.backbone)
+    model.ema.update(model.backbone, 2, torch.tensor(stepped))
+    share = 0.06 * stepped
+    for name, value in model.ema.module.state_dict().items():
+        expected = (1 - share) * before[name] + share * online[name]
+        assert_close(value, expected, rtol=1e-12, atol=1e-12)
+
+
 def test_the_hook_moves_the_copy_once_an_optimiser_step_with_the_runs_epoch(model, monkeypatch):
     optimizer = torch.optim.SGD(model.backbone.parameters(), lr=0.1)
     wrapper = OptimWrapper(optimizer, accumulative_counts=2)
     wrapper.initialize_count_status(model, 0, 6)
     runner = SimpleNamespace(model=model, optim_wrapper=wrapper, epoch=7)
     calls = []
-    monkeypatch.setattr(model.ema, "update", lambda backbone, epoch: calls.append((step, epoch)))
+    monkeypatch.setattr(
+        model.ema, "update", lambda backbone, epoch, stepped: calls.append((step, epoch))
+    )
     for step in range(6):
         with wrapper.optim_context(model):
             loss = model.backbone.cls_token.square().sum()

@@ -218,6 +218,45 @@ def test_without_sample_keys_the_order_is_drawn_from_torchs_generator(tiny_model
     assert losses[0] == losses[1] != losses[2]
 
 
+@pytest.mark.parametrize("source", ["cls", "gap", "self"])
+@pytest.mark.parametrize("averaged", [False, True])
+def test_one_key_has_the_similarity_pass_in_float32_and_nothing_else(
+    source, averaged, tiny_model, imgs
+):
+    keys = torch.rand(2, LENGTH, generator=torch.Generator().manual_seed(0))
+    half, full = tiny_model(ema={}), tiny_model(ema={}, similarity_fp32=True)
+    exact = half.similarity(imgs, source, averaged)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(full.similarity(imgs, source, averaged), exact)
+        assert not torch.equal(half.similarity(imgs, source, averaged), exact)
+        losses = [model.pretrain_loss(imgs, keys)[0] for model in (half, full)]
+    assert losses[0] == losses[1] != half.pretrain_loss(imgs, keys)[0]
+
+
+def test_the_map_self_runs_every_block_but_the_last_and_of_that_one_query_and_the_keys(
+    tiny_model, imgs
+):
+    model = tiny_model(order=dict(type="SemanticOrder", similarity="self"))
+    ran, last = [], model.backbone.layers[-1]
+    for number, layer in enumerate(model.backbone.layers):
+        layer.register_forward_hook(lambda *_, number=number: ran.append(number))
+    parts = dict(norm=last.ln1, attention=last.attn, ffn=last.ffn, end=last.ln2)
+    for name, part in parts.items():
+        part.register_forward_hook(lambda *_, name=name: ran.append(name))
+    last.attn.qkv.register_forward_hook(lambda *_: ran.append("all queries, keys and values"))
+    model.similarity(imgs, "self")
+    assert ran == [0, 1, 2, "norm"]
+
+
+@pytest.mark.parametrize("source", ["cls", "gap"])
+def test_the_other_maps_run_every_block_once(source, tiny_model, imgs):
+    model, ran = tiny_model(), []
+    for number, layer in enumerate(model.backbone.layers):
+        layer.register_forward_hook(lambda *_, number=number: ran.append(number))
+    model.similarity(imgs, source)
+    assert ran == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("order", ["semantic", "stochastic"])
 def test_in_bfloat16_the_loss_is_near_and_the_map_stays_float32(order, tiny_model, imgs):
     model = tiny_model(order=order)

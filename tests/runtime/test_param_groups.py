@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine import Config
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
 from semaim_mm.errors import InputError
-from semaim_mm.runtime.param_groups import check_groups, fused_where_possible
+from semaim_mm.runtime.param_groups import FusedOptimizer, check_groups, fused_where_possible
 
 MMENGINES = "DefaultOptimWrapperConstructor"
 FLAT = dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0)
@@ -103,3 +106,11 @@ def test_the_optimiser_is_fused_where_all_that_trains_is_on_cuda(stated, devices
 def test_the_configs_key_comes_before_the_choice(tiny_model, constructor):
     assert wrap(tiny_model(), constructor).optimizer.defaults["fused"] is None
     assert wrap(tiny_model(), constructor, fused=True).optimizer.defaults["fused"] is True
+
+
+@pytest.mark.parametrize("base", sorted(Path("configs/_base_").glob("*.py")), ids=lambda p: p.stem)
+def test_every_base_with_adamw_has_a_constructor_that_fuses_it(base):
+    wrapper = Config.fromfile(base).get("optim_wrapper") or {}
+    if wrapper.get("optimizer", {}).get("type") == "AdamW":
+        constructor = OPTIM_WRAPPER_CONSTRUCTORS.get(wrapper.get("constructor", ""))
+        assert constructor is not None and issubclass(constructor, FusedOptimizer)

@@ -1,15 +1,17 @@
 """k-NN against a brute-force version that counts vote by vote."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semaim_mm.bench.step_facts import step_facts
 from semaim_mm.errors import InputError
 from semaim_mm.transfer.features import Features
-from semaim_mm.transfer.knn import KNN, knn_votes
+from semaim_mm.transfer.knn import BLOCK, KNN, knn_votes, nearest
 
 
 def votes_by_hand(bank, labels, queries, k, classes, temperature):
@@ -46,6 +48,33 @@ def test_votes_equal_a_brute_force_count_whatever_the_chunk(seed, n, m, width, c
         expected = votes_by_hand(bank, labels, queries, k, classes, 0.07)
         torch.testing.assert_close(votes[k], expected, rtol=1e-9, atol=0)
         assert votes[k].argmax(dim=1).tolist() == expected.argmax(dim=1).tolist()
+
+
+def test_neighbours_in_several_blocks_are_those_in_one_and_rows_of_zeros_are_far(monkeypatch):
+    generator = torch.Generator().manual_seed(1)
+    bank, queries = (torch.randn(n, 6, generator=generator) for n in (50, 9))
+    bank[17] = 0
+    cosines = torch.nn.functional.cosine_similarity(queries[:, None], bank[None], dim=-1)
+    expected = cosines.topk(12, dim=1)
+    kept = bank.clone()
+    for block in (64, 20, 7):
+        monkeypatch.setattr("semaim_mm.transfer.knn.BLOCK", block)
+        found = nearest(bank, queries, 12, chunk_elements=4 * block)
+        torch.testing.assert_close(found[0], expected.values)
+        assert torch.equal(found[1], expected.indices)
+    assert torch.equal(bank, kept), "the caller's features"
+
+
+def test_memory_does_not_grow_with_the_training_images():
+    queries = torch.randn(64, 32)
+
+    def peak(size: int) -> int:
+        bank, labels = torch.randn(size, 32), torch.zeros(size, dtype=torch.long)
+        step = partial(knn_votes, bank, labels, queries, (10,), 5, chunk_elements=1 << 20)
+        return step_facts(step, "cpu").peak
+
+    # in norms alone, of a block
+    assert peak(3 * BLOCK) == peak(2 * BLOCK) < 2 * BLOCK * 32 * 4
 
 
 def test_more_neighbours_than_training_images_are_refused():

@@ -6,7 +6,7 @@ The guard sits in the optimiser's wrapper, between the gradient and the step.
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.hooks import Hook
@@ -16,20 +16,50 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from semaim_mm.errors import InputError
-from semaim_mm.runtime.reliable.ranks import largest
+from semaim_mm.runtime.late import LateValues, log_late
+from semaim_mm.runtime.reliable.ranks import any_rank, largest
 from semaim_mm.runtime.reliable.save import tensors_of
+
+
+class Outcome:
+    """What became of an update: ``stepped``, a bool, or a tensor () where the device decided.
+
+    ``late`` says which; then ``left_out`` waits for that update, and is best asked for after the
+    next one has been queued.
+    """
+
+    def __init__(self, stepped: bool | Tensor, grad_norm: Any, loss_finite: Any, **more: Any):
+        self.stepped, self.late = stepped, isinstance(stepped, Tensor)
+        self._why = dict(grad_norm=grad_norm, loss_finite=loss_finite, **more)
+        if self.late:
+            values = [value.detach().double() for value in (stepped, grad_norm, loss_finite)]
+            self._values = LateValues(torch.stack(values))
+
+    @property
+    def left_out(self) -> dict[str, Any] | None:
+        """None where the update was done, else its gradient norm and whether the loss is finite."""
+        if not self.late:
+            return None if self.stepped else self._why
+        stepped, norm, finite = self._values.read()
+        return None if stepped else dict(grad_norm=float(norm), loss_finite=bool(finite))
 
 
 class FiniteGuard:
     """Mixin of an OptimWrapper: no rank steps where a loss or a gradient of one is not finite.
 
-    ``left_out`` describes the last update where it was left out, and is None where it was done.
-    A ``loss_scaler`` (fp16) skips steps as part of its work; such a skip counts only once its scale
-    is down at 1, for then the scale is not the reason.
+    A fused optimiser decides on the device, and no step waits for it; for others the host asks
+    before it steps, and for a ``loss_scaler`` (fp16) too. A scaler skips steps as part of its work;
+    such a skip counts only once its scale is down at 1, for then the scale is not the reason.
     """
 
-    left_out: dict[str, Any] | None = None
+    outcome = Outcome(True, 0.0, True)  # of the last update
     _losses_finite: Tensor | None = None
+    _norm: Tensor | None = None
+
+    @property
+    def left_out(self) -> dict[str, Any] | None:
+        """What describes the last update where it was left out; None where it was done."""
+        return self.outcome.left_out
 
     def update_params(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         finite = torch.isfinite(loss.detach()).all()
@@ -39,42 +69,68 @@ class FiniteGuard:
 
     def step(self, **kwargs: Any) -> None:
         """Clip and step, as mmengine's wrappers do, unless something is not finite."""
-        losses = True if self._losses_finite is None else bool(self._losses_finite)
-        self._losses_finite, self.left_out = None, None
+        losses, self._losses_finite = self._losses_finite, None
         if hasattr(self, "loss_scaler"):
-            self._scaled_step(losses, **kwargs)
+            self.outcome = self._scaled_step(losses is None or bool(losses), **kwargs)
             return
         norm = self._gradient_norm()
-        if largest(not (losses and math.isfinite(norm))):
-            self.left_out = dict(grad_norm=norm, loss_finite=losses)
+        losses = torch.ones_like(norm, dtype=torch.bool) if losses is None else losses
+        bad = any_rank(~(losses & torch.isfinite(norm)))
+        if decides_on_device(self.optimizer):
+            self.outcome = Outcome(~bad, norm, losses)
+            self.optimizer.found_inf = bad.float()
+            try:
+                self.optimizer.step(**kwargs)
+            finally:
+                del self.optimizer.found_inf
             return
-        self.optimizer.step(**kwargs)
+        self.outcome = Outcome(not bool(bad), float(norm), bool(losses))
+        if self.outcome.stepped:
+            self.optimizer.step(**kwargs)
 
-    def _gradient_norm(self) -> float:
-        """-> the L2 norm of all gradients before clipping; clips."""
+    def _gradient_norm(self) -> Tensor:
+        """-> the norm () of all gradients before clipping; clips."""
         if self.clip_grad_kwargs and self.grad_name == "grad_norm":
-            self._clip_grad()  # tells the norm to the message hub
-            return float(self.message_hub.get_scalar("train/grad_norm").current())
-        gradients = [
-            parameter.grad
-            for group in self.optimizer.param_groups
-            for parameter in group["params"]
-            if parameter.grad is not None
-        ]
-        norm = float(nn.utils.get_total_norm(gradients)) if gradients else 0.0
+            self._clip_grad()
+            return self._norm
+        norm = nn.utils.get_total_norm([p.grad for p in self._with_gradient()])
         if self.clip_grad_kwargs:
             self._clip_grad()
         return norm
 
-    def _scaled_step(self, losses: bool, **kwargs: Any) -> None:
+    def _clip_grad(self) -> None:
+        """As mmengine's, which reads the norm on the host in every step."""
+        self._norm = self.clip_func(self._with_gradient(), **self.clip_grad_kwargs)
+        if self._norm is not None:
+            log_late(self.message_hub, f"train/{self.grad_name}", self._norm)
+
+    def _with_gradient(self) -> list[nn.Parameter]:
+        groups = self.optimizer.param_groups
+        return [p for group in groups for p in group["params"] if p.grad is not None]
+
+    def _scaled_step(self, losses: bool, **kwargs: Any) -> Outcome:
         if largest(not losses):
             # the scaler did not see these gradients, so its scale stays what it is
-            self.left_out = dict(grad_norm=None, loss_finite=losses)
-            return
+            return Outcome(False, None, losses)
         scale = self.loss_scaler.get_scale()
         super().step(**kwargs)
-        if self.loss_scaler.get_scale() < scale <= 1:
-            self.left_out = dict(grad_norm=None, loss_finite=losses, loss_scale=scale)
+        skipped = self.loss_scaler.get_scale() < scale <= 1
+        return Outcome(not skipped, None, losses, loss_scale=scale)
+
+
+def decides_on_device(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether an optimiser's step takes ``found_inf``, at which its kernel changes nothing."""
+    fused = all(group.get("fused") for group in optimizer.param_groups)
+    return fused and getattr(optimizer, "_step_supports_amp_scaling", False)
+
+
+class Update(NamedTuple):
+    """An update whose outcome is still to be asked for: when it was, and of which samples."""
+
+    outcome: Outcome
+    epoch: int
+    iter: int
+    samples: list[Any]
 
 
 @HOOKS.register_module()
@@ -94,25 +150,46 @@ class FiniteStepHook(Hook):
                 f"FiniteStepHook: stop_after={stop_after} must be at least 1; mend the config."
             )
         self.stop_after, self.in_a_row, self._samples = stop_after, 0, []
+        self._unread: list[Update] = []
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
         self._samples += [_name(one) for one in (data_batch or {}).get("data_samples", ())]
-        if not runner.optim_wrapper.should_update():
+        outcome = getattr(runner.optim_wrapper, "outcome", None)
+        if not runner.optim_wrapper.should_update() or outcome is None:
             return
-        samples, self._samples = self._samples, []
-        left_out = getattr(runner.optim_wrapper, "left_out", None)
-        if left_out is None:
-            self.in_a_row = 0
-            return
+        update = Update(outcome, runner.epoch, runner.iter + 1, self._samples)
+        self._samples = []
+        self._unread.append(update)
+        # on every rank after the same update, or one would stop and leave the others waiting
+        self.read(runner, but_last=outcome.late)
+
+    def after_train(self, runner: Runner) -> None:
+        self.read(runner)
+
+    def read(self, runner: Runner, but_last: bool = False) -> None:
+        """Take note of the updates that were not yet asked for; raises after too many in a row.
+
+        Every rank calls it at the same places: after an update, before a checkpoint, at the end.
+        """
+        while len(self._unread) > but_last:
+            update = self._unread.pop(0)
+            left_out = update.outcome.left_out
+            if left_out is None:
+                self.in_a_row = 0
+            else:
+                self._note(runner, update, left_out)
+
+    def _note(self, runner: Runner, update: Update, left_out: dict[str, Any]) -> None:
         self.in_a_row += 1
-        file = self._write(runner, dict(left_out, samples=samples))
+        line = dict(epoch=update.epoch, iter=update.iter, **left_out, samples=update.samples)
+        file = self._write(runner, line)
         runner.logger.warning(
-            f"the update at iteration {runner.iter + 1} was left out on every rank: a loss or "
+            f"the update at iteration {update.iter} was left out on every rank: a loss or "
             f"gradient is not finite ({self.in_a_row} in a row); its samples are in {file}"
         )
         if self.in_a_row >= self.stop_after:
             raise InputError(
-                f"{self.in_a_row} updates in a row, up to iteration {runner.iter + 1}, had a loss "
+                f"{self.in_a_row} updates in a row, up to iteration {update.iter}, had a loss "
                 f"or gradient that is not finite; none was done, and the checkpoints are from "
                 f"before. {file} names their samples and gradient norms; look at those, lower "
                 "base_lr, or choose precision='fp32'."
@@ -121,7 +198,6 @@ class FiniteStepHook(Hook):
     def _write(self, runner: Runner, line: dict[str, Any]) -> Path:
         part = f".rank{runner.rank}" if runner.rank else ""
         path = Path(runner.work_dir, f"left_out_updates{part}.jsonl")
-        line = dict(epoch=runner.epoch, iter=runner.iter + 1, **line)
         with path.open("a") as file:
             file.write(json.dumps({k: _plain(v) for k, v in line.items()}) + "\n")
         return path

@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from mmengine.device import get_device
 from mmengine.dist import all_gather_object, all_reduce, broadcast_object_list, get_world_size
+from torch import Tensor
 
 from semaim_mm.errors import InputError
+from semaim_mm.runtime.late import LateValues
 
 
 @contextmanager
@@ -38,6 +40,22 @@ def largest(number: int) -> int:
     shared = torch.tensor([number], device=get_device())
     all_reduce(shared, op="max")
     return int(shared.item())
+
+
+def any_rank(flag: Tensor) -> Tensor:
+    """A bool () of this rank -> whether it is true on any, which the host does not wait for."""
+    if get_world_size() == 1:
+        return flag
+    shared = flag.float()
+    all_reduce(shared, op="max")
+    return shared > 0
+
+
+def largest_later(number: int) -> LateValues:
+    """The largest of all ranks' numbers, to be read once the next update has been queued."""
+    shared = torch.full((), number, device=get_device())
+    all_reduce(shared, op="max")
+    return LateValues(shared)
 
 
 def from_main(value: Any) -> Any:

@@ -14,7 +14,7 @@ from torch import nn
 
 from semaim_mm.runtime.hooks import unwrap
 from semaim_mm.runtime.param_groups import check_groups
-from semaim_mm.runtime.reliable.finite import refuse_non_finite
+from semaim_mm.runtime.reliable.finite import FiniteStepHook, refuse_non_finite
 from semaim_mm.runtime.reliable.hang import HangHook
 from semaim_mm.runtime.reliable.kept_batch import KEY, batch_record, go_on_with, may_be_split
 from semaim_mm.runtime.reliable.lock import Lock, alone_in
@@ -117,6 +117,9 @@ class ReliableRunner(Runner):
         All ranks call it. Raises InputError on all of them where the first could not write, or
         where a weight is not finite.
         """
+        for hook in self.hooks:
+            if isinstance(hook, FiniteStepHook):
+                hook.read(self)  # updates whose outcome is known by now may end the run instead
         states = random_states()
         path = os.path.join(out_dir, filename)
         with stop_together():

@@ -9,9 +9,10 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from semaim_mm.errors import InputError
+from semaim_mm.runtime.late import LateValues
 from semaim_mm.runtime.reliable.checkpoint_hook import SafeCheckpointHook
 from semaim_mm.runtime.reliable.lock import STOPPING, Lock
-from semaim_mm.runtime.reliable.ranks import largest
+from semaim_mm.runtime.reliable.ranks import largest, largest_later
 from semaim_mm.runtime.reliable.status import StatusHook
 
 EXIT_CODE = 75  # sysexits' "temporary failure": run the same command again
@@ -47,6 +48,7 @@ class StopSignalHook(Hook):
         self.signals, self.heard = signals, 0
         self._former: dict[int, Any] = {}
         self._lock: Lock | None = None
+        self._told: list[LateValues] = []
 
     def before_train(self, runner: Runner) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -60,8 +62,16 @@ class StopSignalHook(Hook):
         self.restore()
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
-        if runner.optim_wrapper.should_update():
-            self._stop_if_told(runner, dict(epoch=runner.epoch, iter=runner.iter + 1))
+        if not runner.optim_wrapper.should_update():
+            return
+        meta = dict(epoch=runner.epoch, iter=runner.iter + 1)
+        if runner.world_size == 1:
+            self._stop_if_told(runner, self.heard, meta)
+            return
+        self._told.append(largest_later(self.heard))
+        # on a GPU an update later, so that no rank waits for the others here
+        if len(self._told) > self._told[-1].late:
+            self._stop_if_told(runner, int(self._told.pop(0).read()), meta)
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
         self._stop_in_validation(runner)
@@ -71,15 +81,15 @@ class StopSignalHook(Hook):
 
     def _stop_in_validation(self, runner: Runner) -> None:
         if self._former:
-            self._stop_if_told(runner, dict(epoch=runner.epoch, iter=runner.iter))
+            meta = dict(epoch=runner.epoch, iter=runner.iter)
+            self._stop_if_told(runner, largest(self.heard), meta)
 
     def _hear(self, number: int, frame: object) -> None:
         self.heard = number
         if self._lock is not None:
             self._lock.tell(STOPPING)  # the same command, started at once, waits for the save
 
-    def _stop_if_told(self, runner: Runner, meta: dict[str, int]) -> None:
-        number = largest(self.heard)
+    def _stop_if_told(self, runner: Runner, number: int, meta: dict[str, int]) -> None:
         if not number:
             return
         name = signal.Signals(number).name
