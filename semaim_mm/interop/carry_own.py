@@ -34,7 +34,9 @@ def carry_own(cfg: MutableMapping[str, Any]) -> list[str]:
     model = cfg["model"]
     if record is None or "backbone" not in model:
         return []
-    lines = _carry(record["backbone"], model["backbone"], TRAITS, "backbone")
+    # who goes on has a config of the same sizes, so another arch is another run's checkpoint
+    names = tuple(name for name in TRAITS if not (name == "arch" and cfg.get("resume")))
+    lines = _carry(record["backbone"], model["backbone"], names, "backbone")
     preprocessor = model.get("data_preprocessor")
     if preprocessor is not None:
         recipe = {name: preprocessor.get(name) for name in ("mean", "std")}

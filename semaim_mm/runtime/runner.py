@@ -19,10 +19,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from semaim_mm.errors import InputError
-from semaim_mm.interop.backbone_checkpoint import describe
 from semaim_mm.interop.carry import carry_into
 from semaim_mm.interop.carry_own import carry_own
 from semaim_mm.interop.checkpoint_file import read_file, state_dict_of
+from semaim_mm.interop.whole_model import check_weights
 from semaim_mm.runtime.batch import BatchPlan, plan_batch
 from semaim_mm.runtime.hooks import has_batch_norm, unwrap
 from semaim_mm.runtime.precision import resolve_precision, wrapper_options
@@ -227,7 +227,7 @@ class TransferRunner(ReliableRunner):
         strict: bool = True,
         revise_keys: list | None = None,
     ) -> dict:
-        """Load weights of the whole model; a weight that finds no value stops the run."""
+        """Load weights of the whole model, exactly those: see interop/whole_model.py."""
         checkpoint = read_file(filename)
         if "state_dict" not in checkpoint:
             checkpoint = dict(state_dict=state_dict_of(checkpoint, filename))
@@ -236,13 +236,7 @@ class TransferRunner(ReliableRunner):
         self.take_over(checkpoint, filename)
         model = unwrap(self.model)
         state = state_dict_of(checkpoint, filename)
-        missing = [key for key in model.state_dict() if key not in state]
-        if missing:
-            raise InputError(
-                f"{filename} lacks {len(missing)} weights of the model ({describe(missing)}); it "
-                f"has {describe(state)}. Give the checkpoint of this config, or load a backbone "
-                "through model.backbone.init_cfg instead."
-            )
+        check_weights(model, state, filename)
         checkpoint = _load_checkpoint_to_model(
             model, checkpoint, strict, revise_keys=revise_keys or [(r"^module\.", "")]
         )
