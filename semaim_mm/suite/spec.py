@@ -32,14 +32,22 @@ NAME = re.compile(r"\w[\w.+=-]*")
 METHOD_KEYS = ("config", "checkpoint", "tasks", "seeds", "options", "without")
 
 
+class Task(NamedTuple):
+    """A leaf that judges weights, and overrides of it."""
+
+    config: str
+    options: Mapping[str, Any] = MappingProxyType({})
+
+
 class Method(NamedTuple):
     """Where a method's weights come from.
 
     Args:
         config: a pretraining leaf; a stage makes the weights.
         checkpoint: a file of any family, 'random', or None where the task takes no weights.
-        tasks: {task: leaf} in place of the suite's own leaf; with ``config`` and ``checkpoint``
-            both unset these are the only tasks, e.g. raw pixels.
+        tasks: {task: Task} whose leaf stands in place of the suite's own, with that one's options
+            and, over them, its own; with ``config`` and ``checkpoint`` both unset these are the
+            only tasks, e.g. raw pixels.
         options: overrides of the pretraining leaf.
         seeds: the seeds of this method alone; raw pixels have one.
         without: tasks of the suite that this method is not put through.
@@ -47,7 +55,7 @@ class Method(NamedTuple):
 
     config: str | None = None
     checkpoint: str | None = None
-    tasks: Mapping[str, str] = MappingProxyType({})
+    tasks: Mapping[str, Task] = MappingProxyType({})
     options: Mapping[str, Any] = MappingProxyType({})
     seeds: tuple[int, ...] | None = None
     without: tuple[str, ...] = ()
@@ -56,13 +64,6 @@ class Method(NamedTuple):
     def own_tasks_alone(self) -> bool:
         """Whether the method has no weights to judge, only leaves of its own."""
         return bool(self.tasks) and not self.config and not self.checkpoint
-
-
-class Task(NamedTuple):
-    """A leaf that judges weights, and overrides of it."""
-
-    config: str
-    options: Mapping[str, Any] = MappingProxyType({})
 
 
 class Spec(NamedTuple):
@@ -171,6 +172,7 @@ def check_spec(spec: Spec, path: str) -> None:
     check_sweep(spec.sweep, list(spec.tasks), path)
     options = [task.options for task in spec.tasks.values()]
     options += [method.options for method in spec.methods.values()]
+    options += [task.options for method in spec.methods.values() for task in method.tasks.values()]
     options += [dict.fromkeys(grid, v) for g in spec.sweep.values() for grid, v in _values(g)]
     for key, value in (item for found in options for item in found.items()):
         if _typed(value) != value:
@@ -180,7 +182,8 @@ def check_spec(spec: Spec, path: str) -> None:
             )
     leaves = [task.config for task in spec.tasks.values()]
     for method in spec.methods.values():
-        leaves += [*method.tasks.values(), *([method.config] if method.config else [])]
+        leaves += [*(task.config for task in method.tasks.values())]
+        leaves += [method.config] if method.config else []
     absent = [leaf for leaf in leaves if not Path(leaf).is_file()]
     if absent:
         raise InputError(f"{path} names {', '.join(absent)}, which is not there.")
@@ -245,7 +248,11 @@ def _method(path: str, name: str, given: Any) -> Method:
             f"{path}: method {name} has unknown keys {unknown}; it may have "
             f"{', '.join(METHOD_KEYS)}."
         )
-    method = Method(**given)
+    tasks = given.get("tasks", {})
+    if not isinstance(tasks, Mapping):
+        raise InputError(f"{path}: method {name} has tasks={tasks!r}; they must be {{task: leaf}}.")
+    tasks = {task: _task(path, f"{task} of method {name}", own) for task, own in tasks.items()}
+    method = Method(**{**given, "tasks": tasks})
     if method.config and method.checkpoint:
         raise InputError(
             f"{path}: method {name} has a config to pretrain by and a checkpoint; keep one."

@@ -58,7 +58,8 @@ def plan(spec: Spec) -> list[Stage]:
                 alone = method.own_tasks_alone and task not in method.tasks
                 if alone or task in method.without:
                     continue
-                leaf = leaf._replace(config=method.tasks.get(task, leaf.config))
+                if own := method.tasks.get(task):
+                    leaf = own._replace(options={**leaf.options, **own.options})
                 stages += _task_stages(spec, name, method, task, leaf, seed, start)
     # the sort is stable, so a task's test stays behind its training
     rank = {"pretrain": -1} | {task: number for number, task in enumerate(spec.tasks)}

@@ -36,6 +36,20 @@ def test_a_method_can_be_left_out_of_a_task(tmp_path):
     assert {s.task for s in stages if s.method == "semantic"} == {"pretrain", "knn", "ade20k"}
 
 
+def test_a_method_s_own_leaf_takes_the_suite_s_options_and_its_own_over_them(tmp_path):
+    leaf = 'knn="configs/cls/knn_tiny.py", '
+    given = "knn=dict(config='configs/cls/knn_tiny.py', options={'k.a': 1, 'k.b': 1}), "
+    own = "'configs/cls/probe-last_tiny.py', options={'k.b': 2, 'k.c': 2}"
+    text = SPEC.replace(leaf, given).replace(
+        't="random"', f't="random", tasks=dict(knn=dict(config={own}))'
+    )
+    stages = {stage.name: stage for stage in plan(spec_in(tmp_path, text))}
+    found = stages["random/seed0/knn/test"]
+    assert found.config == "configs/cls/probe-last_tiny.py"
+    assert {k: found.options[f"k.{k}"] for k in "abc"} == dict(a=1, b=2, c=2)
+    assert stages["semantic/seed0/knn/test"].options["k.b"] == 1
+
+
 def test_commands_carry_weights_seed_and_method(tmp_path):
     stages = plan(spec_in(tmp_path))
     lines = {s.name: command_of(s, input_of(s, stages)) for s in stages}
@@ -78,6 +92,8 @@ def test_only_takes_what_its_stages_need_along(tmp_path):
         (("checkpoint=", "weights="), r"method random has unknown keys \['weights'\]"),
         (("tasks=dict(knn", "tasks=dict(probe"), "its own leaf for probe, which is no task"),
         (('t="random"', 't="random", without=["seg"]'), "random is without seg, which is no task"),
+        (("tasks=dict(knn", "tasks=dict(knn=3, x"), "task knn of method pixels must be a leaf"),
+        (('tasks=dict(knn="configs/cls/knn_tiny_pixels.py")', "tasks=7"), "pixels has tasks=7"),
         (("tasks = ", "tasks = {} and "), "names no tasks"),
         (('dict(checkpoint="random")', '"random"'), "method random must be a dict with a config"),
         (("[0, 1]", "[0, 0]"), r"seeds=\[0, 0\] must be whole numbers, each once"),

@@ -1,0 +1,21 @@
+"""Does it matter that CLS, first in the causal order, sees only itself in the content stream?
+
+SemAIM, the same with a register, and with a register first and CLS last, three seeds.
+    python tools/transfer.py configs/suites/content_cls.py --workers 2
+"""
+
+base = "configs/pretrain/semaim_tiny{}.py"
+register = {"model.backbone.num_registers": 1}
+with_register = dict(
+    knn=dict(config="configs/cls/knn_tiny.py", options=register),
+    linear=dict(config="configs/cls/probe-last_tiny.py", options=register),
+)
+tasks = dict(knn="configs/cls/knn_tiny.py", linear="configs/cls/probe-last_tiny.py")
+methods = dict(
+    cls_first=dict(config=base.format("")),
+    registers=dict(config=base.format("_registers"), tasks=with_register),
+    cls_last=dict(config=base.format("_cls-last"), tasks=with_register),
+)
+seeds = [0, 1, 2]
+comparisons = [("cls_last", "registers"), ("registers", "cls_first")]
+del base, register, with_register
