@@ -2,7 +2,8 @@
 
 A page marks one by ``<!-- made: recipe LEAF LEAF -->``, ``<!-- made: help TOOL -->``,
 ``<!-- made: modules PACKAGE -->`` or ``<!-- made: grid CSV -->`` (``suite`` and ``comparisons``:
-see measured_suite.py; ``analysis``: measured_analysis.py), and ``<!-- end -->``.
+see measured_suite.py; ``analysis``: measured_analysis.py; ``benchmark``: benchmark_block.py), and
+``<!-- end -->``.
 ``python tests/docs/doc_blocks.py`` writes them all anew; read the difference before you commit it.
 """
 
@@ -18,6 +19,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from benchmark_block import benchmark
 from grid_block import grid
 from measured_analysis import block
 from measured_suite import comparison_table, suite_table
@@ -89,6 +91,7 @@ def modules(package: str) -> str:
 
 KINDS = {"recipe": recipe, "help": help_text, "modules": modules, "grid": grid}
 KINDS |= {"suite": suite_table, "comparisons": comparison_table, "analysis": block}
+KINDS |= {"benchmark": benchmark}
 
 
 def facts(leaf: str) -> dict[str, str]:
