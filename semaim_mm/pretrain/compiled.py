@@ -1,8 +1,11 @@
 """``torch.compile`` on the three callables that hold a pretraining step's work."""
 
+from copy import deepcopy
+from inspect import ismethod
 from typing import Any
 
 import torch
+from torch import nn
 
 from semaim_mm.errors import InputError
 from semaim_mm.pretrain.multi_head import MultiHead
@@ -36,3 +39,20 @@ def compile_hot(model: Any, backend: str = "inductor", **how: Any) -> None:
         raise InputError(
             f"model.compiled={how} is not what torch.compile takes ({error}); mend it."
         ) from error
+
+
+def uncompiled_copy(model: nn.Module) -> nn.Module:
+    """A deep copy that computes the same without torch.compile, on weights of its own.
+
+    A compiled method belongs to the model that it was compiled for, so a plain deep copy would run
+    on that model's weights and put gradients there.
+    """
+    copied = deepcopy(model)
+    for module in copied.modules():
+        for name, value in list(vars(module).items()):
+            original = getattr(value, "_torchdynamo_orig_callable", None)
+            if ismethod(original):
+                delattr(module, name)  # the class has the method
+            elif original is not None:
+                setattr(module, name, original)
+    return copied

@@ -5,7 +5,6 @@ every method is measured by the same rule.
 """
 
 import time
-from copy import deepcopy
 
 import torch
 from mmengine.hooks import Hook
@@ -16,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from semaim_mm.data.keyed import seeded
+from semaim_mm.pretrain.compiled import uncompiled_copy
 from semaim_mm.runtime.hooks import unwrap
 
 
@@ -28,7 +28,7 @@ def step_flops(model: nn.Module, batch: dict, images: int = 2) -> float:
     inputs = [view[:images] for view in inputs] if isinstance(inputs, list) else inputs[:images]
     batch = dict(inputs=inputs, data_samples=batch["data_samples"][:images])
     images = len(batch["data_samples"])
-    model = deepcopy(unwrap(model))
+    model = uncompiled_copy(unwrap(model))
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     counter = FlopCounterMode(display=False)
     # the counter knows no fused attention on the CPU; the plain one multiplies the same matrices

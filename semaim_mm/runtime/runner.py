@@ -33,7 +33,7 @@ from semaim_mm.runtime.reliable.newest import newest_checkpoint
 from semaim_mm.runtime.reliable.runner import ReliableRunner
 from semaim_mm.runtime.reliable.worker import outlive_stop_signals
 from semaim_mm.runtime.spread import spread_keys
-from semaim_mm.runtime.wrapper import static_graph_hindrance, wrapper_settings
+from semaim_mm.runtime.wrapper import wrapper_settings
 
 LOADER_SECONDS = 300  # for a batch, where a loader's timeout says nothing else; 0 waits for ever
 
@@ -97,10 +97,8 @@ class TransferRunner(ReliableRunner):
         if not any(parameter.requires_grad for parameter in model.parameters()):
             return model.to(get_device())  # frozen features: nothing that DDP could reduce
         if self.distributed and not is_model_wrapper(model):
-            compiled = self.cfg.get("compile") or self.cfg.model.get("compiled") is not None
-            hindrance = static_graph_hindrance(self._accumulates(), bool(compiled))
             unused = self.cfg.get("find_unused_parameters", False)
-            model_wrapper_cfg = wrapper_settings(model_wrapper_cfg, unused, hindrance)
+            model_wrapper_cfg = wrapper_settings(model_wrapper_cfg, unused, self._accumulates())
         return super().wrap_model(model_wrapper_cfg, model)
 
     def _accumulates(self) -> bool:

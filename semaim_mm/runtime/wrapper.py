@@ -9,20 +9,21 @@ DDP, FSDP = "MMDistributedDataParallel", "MMFullyShardedDataParallel"
 
 
 def wrapper_settings(
-    stated: Mapping[str, Any] | None, find_unused: bool, hindrance: str | None = None
+    stated: Mapping[str, Any] | None, find_unused: bool, accumulates: bool
 ) -> dict[str, Any]:
     """A config's ``model_wrapper_cfg`` -> the settings that the model is wrapped with.
 
     Gradients are views of the buckets that are reduced: one copy of them less. Without
     ``find_unused_parameters`` every weight has a gradient in every step, so the graph is static.
+    Not where steps are accumulated: torch aborts if a static graph's first step is not reduced.
 
     Args:
         stated: they come first; another ``type`` than mmengine's DDP keeps its own defaults.
         find_unused: mmengine's ``find_unused_parameters`` of the config.
-        hindrance: what rules a static graph out, as ``static_graph_hindrance`` says.
+        accumulates: whether an update has more than one step.
 
     Raises:
-        InputError: a static graph is stated in spite of the hindrance; sharded weights.
+        InputError: a static graph is stated where steps are accumulated; sharded weights.
     """
     stated = dict(stated or {})
     if stated.get("type") == FSDP:
@@ -42,19 +43,12 @@ def wrapper_settings(
         gradient_as_bucket_view=True,
     )
     settings |= stated
-    static = hindrance is None and not settings["find_unused_parameters"]
+    static = not accumulates and not settings["find_unused_parameters"]
     settings.setdefault("static_graph", static)
-    if settings["static_graph"] and hindrance is not None:
+    if settings["static_graph"] and accumulates:
         raise InputError(
-            f"model_wrapper_cfg has static_graph=True, and {hindrance}; leave static_graph out."
+            "model_wrapper_cfg has static_graph=True, and an update accumulates several steps, "
+            "which torch's DistributedDataParallel can't do together; leave static_graph out, or "
+            "raise train_dataloader.batch_size until one step is an update."
         )
     return settings
-
-
-def static_graph_hindrance(accumulates: bool, compiled: bool) -> str | None:
-    """What torch 2.11's static graph does not go with, found by tests/faults/test_two_ranks.py."""
-    if accumulates:
-        return "an update accumulates several steps, the first of which torch then aborts in"
-    if compiled:
-        return "parts of the model are compiled, whose gradients torch then reduces only once"
-    return None
