@@ -63,11 +63,27 @@ def nearest(
             queries.split(step), cosines.split(step), index.split(step), strict=True
         ):
             into = product[: len(chunk) * len(part)].view(len(chunk), -1)
-            found = torch.mm(chunk, block.T, out=into).topk(min(k, len(part)), dim=1)
-            values, chosen = torch.cat([best, found.values], dim=1).topk(k, dim=1)
-            where.copy_(torch.cat([where, found.indices + start], dim=1).gather(1, chosen))
+            found, rank = largest(torch.mm(chunk, block.T, out=into), min(k, len(part)))
+            values, chosen = torch.cat([best, found], dim=1).topk(k, dim=1)
+            where.copy_(torch.cat([where, rank + start], dim=1).gather(1, chosen))
             best.copy_(values)
     return cosines, index
+
+
+def largest(values: Tensor, k: int, groups_of: int = 16) -> tuple[Tensor, Tensor]:
+    """(M, n) -> the (M, k) largest of each row and their columns, as ``topk`` gives them.
+
+    In two steps where rows are long: the k largest stand in the k groups whose largest are largest.
+    """
+    number = values.shape[1] // groups_of
+    if values.shape[1] % groups_of or number < 4 * k:
+        return values.topk(k, dim=1)
+    groups = values.unflatten(1, (groups_of, number))  # a group's columns are ``number`` apart
+    group = groups.amax(dim=1).topk(k, dim=1, sorted=False).indices
+    candidates = groups.gather(2, group[:, None].expand(-1, groups_of, -1)).flatten(1)
+    found, place = candidates.topk(k, dim=1)
+    columns = place.div(k, rounding_mode="floor") * number + group.gather(1, place % k)
+    return found, columns
 
 
 def check_neighbours(ks: Sequence[int], bank_size: int) -> None:

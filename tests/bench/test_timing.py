@@ -54,3 +54,9 @@ def test_a_spread_in_other_units_and_as_a_rate():
 def test_no_round_at_all_is_refused():
     with pytest.raises(InputError, match="0 rounds measures nothing; ask for 1 or more"):
         interleave({"a": lambda: None}, 0)
+
+
+def test_another_clock_tells_the_seconds():
+    ticks = iter(range(0, 1000, 7))
+    times = interleave(dict(a=lambda: None), rounds=3, clock=lambda: next(ticks))
+    assert times == dict(a=[7, 7, 7])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from semaim_mm.bench.step_facts import step_facts
 from semaim_mm.errors import InputError
 from semaim_mm.transfer.features import Features
-from semaim_mm.transfer.knn import BLOCK, KNN, knn_votes, nearest
+from semaim_mm.transfer.knn import BLOCK, KNN, knn_votes, largest, nearest
 
 
 def votes_by_hand(bank, labels, queries, k, classes, temperature):
@@ -63,6 +63,21 @@ def test_neighbours_in_several_blocks_are_those_in_one_and_rows_of_zeros_are_far
         torch.testing.assert_close(found[0], expected.values)
         assert torch.equal(found[1], expected.indices)
     assert torch.equal(bank, kept), "the caller's features"
+
+
+@pytest.mark.parametrize("n", [16 * 40, 16 * 40 + 3, 16 * 39])
+def test_the_largest_in_two_steps_are_those_in_one(n):
+    values = torch.randn(6, n, generator=torch.Generator().manual_seed(n))
+    values[0] = values[0].sort().values  # the largest side by side
+    values[1, ::40] += 9  # and in one group
+    expected = values.topk(10, dim=1)
+    found, columns = largest(values, 10)
+    assert torch.equal(found, expected.values) and torch.equal(columns, expected.indices)
+
+
+def test_equal_values_are_found_once_each():
+    found, columns = largest(torch.zeros(2, 16 * 40), 10)
+    assert (found == 0).all() and all(len(set(row)) == 10 for row in columns.tolist())
 
 
 def test_memory_does_not_grow_with_the_training_images():
