@@ -26,6 +26,7 @@ docs: setup ## the documentation site, to site/
 
 bench: setup ## speed and memory beside baselines, at sizes that the device at hand allows
 	for what in dense pretrain knn loader scaling leaderboard profile; do $(PY) tools/benchmark.py $$what --out work_dirs/bench || exit; done
+	$(PY) tools/benchmark.py teacher --random-teacher --out work_dirs/bench
 
 bench-gpu: setup ## all benchmarks and a profile of the step, on one GPU
 	$(PY) tools/benchmark.py all --rounds 5 --out work_dirs/bench-gpu
