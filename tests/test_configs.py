@@ -51,8 +51,7 @@ RECIPE = {
     "train_dataloader.dataset.dataset.pipeline.0.type": "LoadCrop",
     "train_dataloader.dataset.dataset.pipeline.0.scale": 224,
     "train_dataloader.dataset.dataset.pipeline.0.crop_ratio_range": (0.2, 1.0),
-    "train_dataloader.dataset.dataset.pipeline.1.type": "RandomFlip",
-    "train_dataloader.dataset.dataset.pipeline.1.prob": 0.5,
+    "model.data_preprocessor.flip_prob": 0.5,
 }
 
 

@@ -20,6 +20,7 @@ model = dict(
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         to_rgb=True,
+        flip_prob=0.5,  # on the device; a function of seed, epoch and sample
         non_blocking=True,
     ),
 )
@@ -38,7 +39,6 @@ train_dataloader = dict(
             split="train",
             pipeline=[
                 dict(type="LoadCrop", scale=224, crop_ratio_range=(0.2, 1.0)),
-                dict(type="RandomFlip", prob=0.5),
                 dict(type="PackInputs"),
             ],
         ),

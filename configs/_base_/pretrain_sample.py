@@ -16,6 +16,7 @@ model = dict(
         patch_size=8,
     ),
     neck=dict(query_depth=2),
+    data_preprocessor=dict(flip_prob=0.0),  # the pipeline below flips
     target_generator=dict(blur_kernel=None),
 )
 train_dataloader = dict(

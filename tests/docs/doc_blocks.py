@@ -211,6 +211,9 @@ def _loss(model: Mapping) -> dict[str, str]:
 def _images(cfg: Config) -> dict[str, str]:
     train = cfg.get("train_dataloader") or (cfg.get("test_cfg") or {}).get("bank_dataloader")
     found = {"training images": _pipeline(train)}
+    share = (cfg.model.get("data_preprocessor") or {}).get("flip_prob")
+    if share:
+        found["training images"] += f", flips(prob {share:g})"
     if cfg.get("test_dataloader"):
         found["test images"] = _pipeline(cfg.test_dataloader)
     slide = (cfg.model.get("test_cfg") or {}).get("mode") == "slide"

@@ -32,7 +32,13 @@ model = dict(
         loss=dict(type="CrossEntropyLoss", loss_weight=2 * temperature),
         temperature=temperature,
     ),
-    data_preprocessor={{_base_.model.data_preprocessor}},
+    data_preprocessor=dict(
+        type="KeyedPreprocessor",
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        to_rgb=True,
+        non_blocking=True,
+    ),
 )
 
 
