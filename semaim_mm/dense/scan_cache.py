@@ -16,14 +16,14 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 from torch.utils.data import get_worker_info
 
+from semaim_mm.data.prepare.kept import cache_folder
 from semaim_mm.errors import InputError
 from semaim_mm.report.result import canonical, replacing, sha256_text
 
 
 def scans_folder() -> Path:
     """-> where scans are kept; it need not exist."""
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(cache) / "semaim_mm" / "scans"
+    return cache_folder() / "scans"
 
 
 def file_state(path: str | Path) -> tuple[str, int, int]:

@@ -25,9 +25,11 @@ def build_order(cfg: "str | dict | Order") -> "Order":
     if isinstance(cfg, Order):
         return cfg
     cfg = dict(type=cfg) if isinstance(cfg, str) else cfg
-    if ORDERS.get(cfg["type"]) is None:
+    kind = cfg.get("type") if isinstance(cfg, dict) else cfg
+    # not by ORDERS.get, which imports what it does not know
+    if not isinstance(kind, type) and str(kind).split(".")[-1] not in ORDERS.module_dict:
         raise InputError(
-            f"There is no generation order {cfg['type']!r}; choose one of "
+            f"There is no generation order {kind!r}; choose one of "
             f"{', '.join(sorted(ORDERS.module_dict))}, or register your own in ORDERS."
         )
     return ORDERS.build(cfg)

@@ -27,7 +27,10 @@ def load_config(
         raise InputError(f"There is no config file at {path}; see configs/ for those shipped.")
     cfg = Config.fromfile(path)
     if options:
-        cfg.merge_from_dict(options)
+        try:
+            cfg.merge_from_dict(options)
+        except (TypeError, LookupError, ValueError) as error:
+            raise InputError(f"An override does not fit {path}: {error}; mend it.") from error
     cfg.launcher = launcher
     if work_dir is not None or cfg.get("work_dir") is None:
         cfg.work_dir = work_dir or str(default_work_dir(path))

@@ -25,6 +25,7 @@ from semaim_mm.interop.checkpoint_file import read_file, state_dict_of
 from semaim_mm.interop.whole_model import check_weights
 from semaim_mm.runtime.batch import BatchPlan, plan_batch
 from semaim_mm.runtime.hooks import has_batch_norm, unwrap
+from semaim_mm.runtime.model_keys import check_keys, check_model
 from semaim_mm.runtime.precision import resolve_precision, wrapper_options
 from semaim_mm.runtime.protocol import state_backbone
 from semaim_mm.runtime.reliable.header import check_header
@@ -60,7 +61,9 @@ class TransferRunner(ReliableRunner):
     @classmethod
     def from_cfg(cls, cfg: Any) -> "TransferRunner":
         cfg = copy.deepcopy(cfg)
+        check_keys(cfg)
         spread_keys(cfg)
+        check_model(cfg["model"])
         state_backbone(cfg)
         if cfg.get("precision") is not None:
             precision = resolve_precision(cfg["precision"], get_device().split(":")[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,8 @@ import fault_runs as runs
 import pytest
 import shipped_leaves as shipped
 
+from semaim_mm.data.prepare.kept import KeptValues
+from semaim_mm.dense.scan_cache import cached_scan
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.reliable.work_dir import check_work_dir
 
@@ -48,6 +51,24 @@ def test_a_run_needs_no_home_no_network_and_takes_any_path(tmp_path):
     assert ended.code == 0, ended.out[-3000:]
     assert (folder / "läuft hier" / "epoch_3.pth").is_file()
     assert not (Path.cwd() / "~").exists()
+
+
+def test_without_a_home_nothing_is_kept_and_the_work_is_done(tmp_path, monkeypatch, capsys):
+    """A user id without an entry, as containers have it: no folder named ~ appears."""
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(number):
+        raise KeyError(number)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.chdir(tmp_path)
+    assert cached_scan(dict(scan="a"), lambda: dict(found=1)) == dict(found=1)
+    with KeptValues("sha256") as kept:
+        kept.put([(b"key", b"value")])
+        assert kept.get(b"key") is None
+    assert "can't be kept" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture

@@ -14,8 +14,17 @@ from pathlib import Path
 
 def hashes_folder() -> Path:
     """-> where the files lie; it need not exist."""
+    return cache_folder() / "hashes"
+
+
+def cache_folder() -> Path:
+    """-> this package's folder in the user's cache.
+
+    Without a home (no HOME, no entry for the user id) it is a path where nothing can be kept: a
+    ``~`` taken literally would be made in the folder that one happens to be in.
+    """
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(cache) / "semaim_mm" / "hashes"
+    return Path(os.devnull if cache.startswith("~") else cache) / "semaim_mm"
 
 
 class KeptValues:

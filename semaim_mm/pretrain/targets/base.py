@@ -78,7 +78,18 @@ def build_target(cfg: dict | nn.Module, student: Student) -> nn.Module:
             "custom_imports."
         )
     fill = getattr(kind, "defaults", lambda student: dict(patch_size=student.patch_size))
-    return MODELS.build(fill(student) | dict(cfg))
+    try:
+        generator = MODELS.build(fill(student) | dict(cfg))
+    except TypeError as error:
+        raise InputError(
+            f"The target_generator {kind.__name__} can't be built: {error}; mend the config."
+        ) from error
+    if not isinstance(getattr(generator, "out_dims", None), int):
+        raise InputError(
+            f"The target_generator {kind.__name__} has no out_dims, so it is no target; choose one "
+            "of semaim_mm/pretrain/targets."
+        )
+    return generator
 
 
 def make_target(generator: nn.Module, imgs: Tensor, model: Any, *given: Tensor) -> Target:
