@@ -25,7 +25,7 @@ def stage_in(folder: Path, **changes) -> Stage:
 
 
 def finish(job) -> int:
-    for _ in range(300):
+    for _ in range(1800):  # three minutes: the cores may have other work
         if (code := job.code()) is not None:
             return code
         time.sleep(0.1)
