@@ -9,6 +9,7 @@ from typing import Any
 
 from semaim_mm.interop.carry_fill import carry_fill
 from semaim_mm.interop.checkpoint_file import read_file
+from semaim_mm.runtime.reliable.header import check_header
 
 # what travels with weights; drop path and frozen parts are the recipe's
 TRAITS = (
@@ -30,7 +31,9 @@ TRAITS = (
 
 def carry_own(cfg: MutableMapping[str, Any]) -> list[str]:
     """Change a config in place as the record in its ``load_from`` says -> a line a change."""
-    record = (read_file(cfg["load_from"]).get("meta") or {}).get("model")
+    checkpoint = read_file(cfg["load_from"])
+    check_header(checkpoint, cfg["load_from"], resumes=False)
+    record = checkpoint["meta"].get("model")
     model = cfg["model"]
     if record is None or "backbone" not in model:
         return []

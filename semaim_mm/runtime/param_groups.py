@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
-from torch import nn
+from torch import Tensor, nn
 
 from semaim_mm.errors import InputError
 
@@ -115,6 +115,7 @@ def check_groups(
     sizes, ours = ([len(group["params"]) for group in groups] for groups in (saved, now))
     names = [(a.get("param_names"), b.get("param_names")) for a, b in zip(saved, now, strict=False)]
     if sizes == ours and all(a == b for a, b in names if a is not None and b is not None):
+        _check_moments(checkpoint["optimizer"], optimizer, path)
         return
     raise InputError(
         f"The optimiser in {path} has {len(sizes)} parameter group(s) of {sum(sizes)} weights, and "
@@ -122,3 +123,23 @@ def check_groups(
         "or before weights of equal settings shared a group. Its moments can't be told apart, so "
         "start anew in another --work-dir, from its weights with load_from and without --resume."
     )
+
+
+def _check_moments(saved: Mapping[str, Any], optimizer: torch.optim.Optimizer, path: str) -> None:
+    """Every moment has its weight's shape, or is one number; torch asks in the first step only."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    numbers = [number for group in saved["param_groups"] for number in group["params"]]
+    for number, weight in zip(numbers, weights, strict=True):
+        for name, value in saved["state"].get(number, {}).items():
+            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            if (
+                value is None
+                or isinstance(value, int | float)
+                or shape in ((), tuple(weight.shape))
+            ):
+                continue
+            raise InputError(
+                f"The optimiser in {path} has {name} of shape {shape} for weight {number}, whose "
+                f"shape is {tuple(weight.shape)}: it is damaged, or of another model. Resume from "
+                "another checkpoint, or start from its weights with load_from."
+            )

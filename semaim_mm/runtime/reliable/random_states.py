@@ -7,6 +7,11 @@ import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 
+from semaim_mm.errors import InputError
+
+# what the generators raise for values that are no state of theirs
+NO_STATE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
 
 def random_state() -> dict[str, Any]:
     """-> this process' states: plain values and tensors, safe to load with ``weights_only``."""
@@ -37,6 +42,15 @@ def random_states() -> list[dict[str, Any]]:
 
 
 def restore_random_state(states: list[dict[str, Any]] | None) -> None:
-    """Put this rank's state back, where the states are of as many ranks as there are now."""
+    """Put this rank's state back, where the states are of as many ranks as there are now.
+
+    Raises InputError for one that is no state of a generator.
+    """
     if states and len(states) == get_world_size():
-        set_random_state(states[get_rank()])
+        try:
+            set_random_state(states[get_rank()])
+        except NO_STATE as error:
+            raise InputError(
+                f"random_states of the checkpoint is damaged ({error}), so the run would not go on "
+                "as it was; resume from another checkpoint."
+            ) from error

@@ -12,6 +12,7 @@ from mmengine.runner.checkpoint import weights_to_cpu
 from mmengine.utils import apply_to
 from torch import nn
 
+from semaim_mm.errors import InputError
 from semaim_mm.runtime.hooks import unwrap
 from semaim_mm.runtime.param_groups import check_groups
 from semaim_mm.runtime.reliable.finite import FiniteStepHook, refuse_non_finite
@@ -75,7 +76,16 @@ class ReliableRunner(Runner):
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
         self._resumes = True
-        super().resume(filename, *args, **kwargs)
+        try:
+            super().resume(filename, *args, **kwargs)
+        except InputError:
+            raise
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{filename} can't be resumed from: a part of it does not fit this run, or is "
+                f"damaged ({type(error).__name__}: {error}). Resume from another checkpoint, or "
+                "start from its weights with load_from."
+            ) from error
 
     _resumes = False
 
