@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.late import log_late
+from semaim_mm.runtime.secrets import without_secrets
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -47,7 +48,15 @@ class SeedStepHook(Hook):
 
 @HOOKS.register_module()
 class LateInfoHook(RuntimeInfoHook):
-    """mmengine's hook; a step's losses are read when they are logged, not in every step."""
+    """mmengine's hook; a step's losses are read when they are logged, not in every step.
+
+    What it tells of the data set, which checkpoints keep, has no secrets.
+    """
+
+    def before_train(self, runner) -> None:
+        super().before_train(runner)
+        told = runner.message_hub.runtime_info.get("dataset_meta")
+        runner.message_hub.update_info("dataset_meta", without_secrets(told))
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         for key, value in (outputs or {}).items():

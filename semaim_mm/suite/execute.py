@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 from semaim_mm.errors import InputError
 from semaim_mm.interop.checkpoint_file import sha256_of
-from semaim_mm.runtime.reliable.secrets import line_without_secrets
 from semaim_mm.runtime.reliable.status import FILE_NAME as STATUS_FILE
 from semaim_mm.runtime.reliable.status import read_status
 from semaim_mm.runtime.reliable.stop import EXIT_CODE as STOPPED
+from semaim_mm.runtime.secrets import line_without_secrets
 from semaim_mm.suite.local import LocalJobs
 from semaim_mm.suite.stages import Stage, command_of, output_of, settle, shell_line
 from semaim_mm.suite.state import clear_if_stale, is_finished, key_of, read_state, write_state

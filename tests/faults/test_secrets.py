@@ -10,16 +10,18 @@ import pytest
 import shipped_leaves as shipped
 from mmengine.config import Config
 
+from semaim_mm.interop.checkpoint_file import read_file
 from semaim_mm.leaderboard.asked import asked_board
 from semaim_mm.leaderboard.write.files import write_files
 from semaim_mm.runtime.evaluate import evaluate
-from semaim_mm.runtime.reliable.secrets import line_without_secrets, without_secrets
+from semaim_mm.runtime.secrets import line_without_secrets, without_secrets
 
 CANARY = "canary-4f1d9c"
 PLACES = {
     "remote": dict(api_key=CANARY, note="kept"),
     "sets": [dict(name="a", password=CANARY)],
     "mirror": f"https://someone:{CANARY}@example.org/images",
+    "train_dataloader.dataset.dataset.metainfo": dict(secret=[CANARY], source=["kept"]),
 }
 
 
@@ -38,6 +40,8 @@ def test_a_run_its_result_and_its_page_hold_no_secret(tmp_path, monkeypatch):
     assert ended.code == 0, ended.out[-3000:]
     assert "note" in ended.out and "***" in ended.out, "the config should be in the log"
     checkpoint = next((tmp_path / "out" / "run").glob("*.pth"))
+    meta = read_file(checkpoint)["meta"]["dataset_meta"]
+    assert (meta["secret"], meta["source"]) == (["***"], ["kept"])
     evaluate(shipped.FINETUNE, str(checkpoint), str(tmp_path / "out" / "test"), options)
     write_files(asked_board(tmp_path / "out", None, resamples=0), tmp_path / "out" / "page")
     assert (tmp_path / "out" / "page" / "index.html").is_file()

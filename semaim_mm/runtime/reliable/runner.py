@@ -24,9 +24,9 @@ from semaim_mm.runtime.reliable.newest import newest_checkpoint
 from semaim_mm.runtime.reliable.random_states import random_states
 from semaim_mm.runtime.reliable.ranks import stop_together
 from semaim_mm.runtime.reliable.save import save_atomically
-from semaim_mm.runtime.reliable.secrets import without_secrets
 from semaim_mm.runtime.reliable.stop import StopSignalHook
 from semaim_mm.runtime.reliable.work_dir import check_work_dir
+from semaim_mm.runtime.secrets import without_secrets
 
 
 class ReliableRunner(Runner):
@@ -155,7 +155,7 @@ class ReliableRunner(Runner):
             mmengine_version=mmengine.__version__,
         )
         if hasattr(self.train_dataloader.dataset, "metainfo"):
-            meta["dataset_meta"] = self.train_dataloader.dataset.metainfo
+            meta["dataset_meta"] = without_secrets(self.train_dataloader.dataset.metainfo)
         return meta
 
     def _content(self, meta: dict, save_optimizer: bool, save_param_scheduler: bool) -> dict:
