@@ -52,7 +52,7 @@ def digest(board: Leaderboard, stages: Sequence[Stage], command: str) -> dict[st
         for metric in (column.group.headline, *beside(column.group))
     ]
     runs = [run for group in board.groups for row in group.rows for run in row.runs]
-    records = {stage: read_state(stage) or {} for stage in stages}
+    records = [read_state(stage) or {} for stage in stages]
     return dict(
         suite=board.suite,
         command=command,
@@ -61,7 +61,7 @@ def digest(board: Leaderboard, stages: Sequence[Stage], command: str) -> dict[st
         device=sorted({run.device for run in runs}),
         versions={"torch": sorted({run.versions["torch"] for run in runs})},
         commits=sorted({str(run.commit) for run in runs}),
-        process_hours=round(sum(r.get("seconds") or 0.0 for r in records.values()) / 3600, 2),
+        process_hours=round(sum(r.get("seconds") or 0.0 for r in records) / 3600, 2),
         columns=[
             dict(task=c.task, metric=metric, fingerprint=c.group.fingerprint)
             for c, metric in columns

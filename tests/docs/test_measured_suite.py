@@ -33,7 +33,10 @@ def test_a_suite_that_is_not_whole_is_not_published(board):
 def test_the_tables_are_those_of_the_results(board, tmp_path, monkeypatch):
     whole = replace(board, absent=(), excluded=())
     monkeypatch.setattr(measured_suite, "FOLDER", tmp_path)
-    found = measured_suite.digest(whole, [], "run me")
+    run = stage(tmp_path / "runs", 0)
+    write_state(run, status="complete", seconds=7200.0)
+    found = measured_suite.digest(whole, [run, stage(tmp_path / "runs", 1)], "run me")
+    assert found["process_hours"] == 2
     (tmp_path / "tiny.json").write_text(measured_suite.told(found))
     text = measured_suite.suite_table("tiny")
     lines = [line for line in text.splitlines() if line.startswith("|")]
