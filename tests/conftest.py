@@ -6,6 +6,7 @@ import ast
 import logging
 import os
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -40,7 +41,7 @@ TINY = dict(
 
 def merge(base: Mapping, changes: Mapping) -> dict:
     """``base`` with ``changes`` laid over it, dicts merged at any depth."""
-    merged = dict(base)
+    merged = deepcopy(dict(base))  # or who changes it changes the base of all
     for key, value in changes.items():
         both = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
         merged[key] = merge(base[key], value) if both else value

@@ -74,8 +74,8 @@ def similarity_flops(model: SemAIM, length: int, stem: float) -> float:
         return 0.0
     width, hidden = model.backbone.embed_dims, model.backbone.arch_settings["feedforward_channels"]
     blocks, tokens = model.backbone.num_layers, length + 1
-    if source == "self":  # of the last block queries, keys, values and the row of CLS alone
-        last = 2 * tokens * width * (3 * width + 1)
+    if source == "self":  # of the last block the query of CLS, all keys and their product alone
+        last = 2 * (tokens + 1) * width**2 + 2 * tokens * width
         return stem + (blocks - 1) * block_flops(tokens, width, hidden) + last
     return stem + blocks * block_flops(tokens, width, hidden)
 

@@ -234,10 +234,10 @@ class TransferRunner(ReliableRunner):
             checkpoint = dict(state_dict=state_dict_of(checkpoint, filename))
         check_header(checkpoint, filename, self._resumes)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
-        self.take_over(checkpoint, filename)
         model = unwrap(self.model)
         state = state_dict_of(checkpoint, filename)
         check_weights(model, state, filename)
+        self.take_over(checkpoint, filename)
         checkpoint = _load_checkpoint_to_model(
             model, checkpoint, strict, revise_keys=revise_keys or [(r"^module\.", "")]
         )

@@ -168,5 +168,7 @@ def test_any_part_may_be_anything_and_only_a_sentence_follows(data, value, place
         check_header(content, "given.pth", resumes=True)
     except InputError:
         return
-    for state in content.get("param_schedulers") or ():
+    found = content.get("param_schedulers") or ()
+    by_name = isinstance(found, dict)
+    for state in [one for each in found.values() for one in each] if by_name else found:
         assert all(not isinstance(v, str) or k == "param_name" for k, v in state.items())

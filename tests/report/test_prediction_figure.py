@@ -220,7 +220,7 @@ def test_the_config_s_weights_are_loaded_strictly(files):
     assert [p.name for p in checkpoint.parent.iterdir()] == ["iter_9.pth", "predictions"]
     del state["decode_head.conv_seg.bias"]
     torch.save(dict(state_dict=state), checkpoint)
-    with pytest.raises(InputError, match="lacks 1 weights"):
+    with pytest.raises(InputError, match="lacks 1 of 32 weights"):
         load_predictor(path, str(checkpoint))
 
 
