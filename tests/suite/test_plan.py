@@ -93,12 +93,12 @@ def test_only_takes_what_its_stages_need_along(tmp_path):
         (("tasks=dict(knn", "tasks=dict(probe"), "its own leaf for probe, which is no task"),
         (('t="random"', 't="random", without=["seg"]'), "random is without seg, which is no task"),
         (("tasks=dict(knn", "tasks=dict(knn=3, x"), "task knn of method pixels must be a leaf"),
-        (('tasks=dict(knn="configs/cls/knn_tiny_pixels.py")', "tasks=7"), "pixels has tasks=7"),
+        (('tasks=dict(knn="configs/cls/knn_tiny_pixels.py")', "tasks=7"), "pixels: tasks=7"),
         (("tasks = ", "tasks = {} and "), "names no tasks"),
         (('dict(checkpoint="random")', '"random"'), "method random must be a dict with a config"),
-        (("[0, 1]", "[0, 0]"), r"seeds=\[0, 0\] must be whole numbers, each once"),
+        (("[0, 1]", "[0, 0]"), r"seeds=\[0, 0\] must be a list of whole numbers, each once"),
         (("[0, 1]", "3"), "seeds=3 must be a list"),
-        (("[0, 1]", '["0"]'), "must be whole numbers"),
+        (("[0, 1]", '["0"]'), "must be a list of whole numbers"),
         (("random=", "**{'../evil': dict(checkpoint='random')}, random="), "can't be a folder's"),
         (('"random")', '"mae.pth")'), "names the checkpoint mae.pth, which is not there"),
         (('("semantic", "random")', '("semantic", "semantic")'), "two different methods"),
@@ -112,6 +112,49 @@ def test_only_takes_what_its_stages_need_along(tmp_path):
 def test_a_wrong_spec_stops_before_anything_runs(change, message, tmp_path):
     with pytest.raises(InputError, match=message):
         spec_in(tmp_path, SPEC.replace(*change))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("name = 3", "toy.py: name=3 must be the name of"),
+        ("name = '../evil'", "'../evil' can't be a folder's name"),
+        ("name = 'a.stale1'", "'a.stale1' can't be a folder's name"),
+        ("out = 3", "out=3 must be the path of a folder"),
+        ("methods = ['a']", r"methods=\['a'\] must be {name: dict"),
+        ("methods = {1: dict(checkpoint='random')}", "must be {name: dict"),
+        ("tasks = ['knn']", r"tasks=\['knn'\] must be {name: leaf}"),
+        ("base = 3", "base=3 must be the path of a leaf"),
+        ("seeds = []", r"seeds=\[\] must be a list of whole numbers"),
+        ("seeds = [-1]", "must be a list of whole numbers"),
+        ("seeds = [True]", "must be a list of whole numbers"),
+        ("comparisons = ('semantic', 'random')", "must be a list of pairs of methods"),
+        ("gpus = '2'", "gpus='2' must be a whole number"),
+        ("gpus = -1", "gpus=-1 must be"),
+        ("gpus = 1.5", "gpus=1.5 must be"),
+        ("gpus = True", "gpus=True must be"),
+        ("holdout = 2.0", "holdout=2.0 must be a share between 0 and 1"),
+        ("holdout = 0", "holdout=0 must be"),
+        ("notes = 'abc'", "notes='abc' must be {task: sentence}"),
+        ("notes = dict(knn=3)", "notes={'knn': 3} must be"),
+        ("notes = dict(voc='x')", "has notes on voc, which is no task of the suite"),
+        ("slurm = ['timeout_min']", "slurm=.* must be {submitit's name"),
+        ("methods['semantic']['options'] = ['a.b']", "method semantic: options=.* must be {config"),
+        ("methods['semantic']['config'] = 3", "method semantic: config=3 must be the path"),
+        ("methods['random']['checkpoint'] = 3", "method random: checkpoint=3 must be the path"),
+        ("methods['random']['options'] = {'base_lr': 1.0}", "method random has options, which are"),
+        ("methods['random'] = dict()", "method random has no config, no checkpoint"),
+        ("methods['random']['seeds'] = []", r"method random: seeds=\[\] must be a list of whole"),
+        ("methods['random']['without'] = 'knn'", "method random: without='knn' must be a list"),
+        ("tasks['knn'] = dict(config=3)", "task knn: config=3 must be the path"),
+        ("tasks['knn'] = dict(config='x', options=3)", "task knn: options=3 must be {config key"),
+    ],
+)
+def test_a_value_of_another_kind_than_its_keys_is_named(line, message, tmp_path):
+    path = tmp_path / "toy.py"
+    path.write_text(f"{SPEC}\n{line}\n")
+    with pytest.raises(InputError, match=message.replace("{", r"\{").replace("}", r"\}")):
+        read_spec(str(path))
 
 
 def test_a_checkpoint_with_tasks_is_a_suite(tmp_path):
