@@ -13,7 +13,9 @@ from semaim_mm.errors import InputError
 from semaim_mm.interop.backbone_file import read_backbone
 from semaim_mm.interop.checkpoint_file import sha256_of
 from semaim_mm.leaderboard.compare import check_declared
+from semaim_mm.runtime.launch import load_config
 from semaim_mm.suite.grid import expand_grid
+from semaim_mm.suite.places import without_place
 from semaim_mm.suite.spec_keys import METHOD, SUITE, TASK, check_keys
 from semaim_mm.suite.sweep import HOLDOUT, check_sweep
 
@@ -192,6 +194,7 @@ def check_spec(spec: Spec, path: str) -> None:
     absent = [leaf for leaf in leaves if not Path(leaf).is_file()]
     if absent:
         raise InputError(f"{path} names {', '.join(absent)}, which is not there.")
+    _check_places(spec, path)
     check_declared(spec.comparisons)
     for pair in spec.comparisons:
         strangers = [name for name in pair if name not in spec.methods]
@@ -207,6 +210,21 @@ def check_spec(spec: Spec, path: str) -> None:
                     f"{path}: method {name} {said} {', '.join(strangers)}, which is no task of the "
                     f"suite; its tasks are {', '.join(spec.tasks)}."
                 )
+
+
+def _check_places(spec: Spec, path: str) -> None:
+    """Raise InputError for an option that the leaf it is said of would not read."""
+    found = [(f"task {name}", task) for name, task in spec.tasks.items()]
+    for name, method in spec.methods.items():
+        found += [(f"method {name}", method)] if method.config else []
+        found += [(f"task {task} of method {name}", own) for task, own in method.tasks.items()]
+    for where, leaf in found:
+        absent = leaf.options and without_place(load_config(leaf.config).to_dict(), leaf.options)
+        if absent:
+            raise InputError(
+                f"{path}: {where} has the option {', '.join(absent)}, and {leaf.config} has no "
+                "part that would take it, so it would change nothing; mend the key."
+            )
 
 
 def _there(checkpoint: str | None) -> bool:

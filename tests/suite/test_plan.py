@@ -8,7 +8,9 @@ import pytest
 from machine import SPEC, spec_in
 
 from semaim_mm.errors import InputError
+from semaim_mm.runtime.launch import load_config
 from semaim_mm.suite.execute import input_of
+from semaim_mm.suite.places import without_place
 from semaim_mm.suite.spec import Task, read_spec, spec_of_checkpoint
 from semaim_mm.suite.stages import command_of, plan, with_their_inputs
 from semaim_mm.suite.view import commands
@@ -38,16 +40,17 @@ def test_a_method_can_be_left_out_of_a_task(tmp_path):
 
 def test_a_method_s_own_leaf_takes_the_suite_s_options_and_its_own_over_them(tmp_path):
     leaf = 'knn="configs/cls/knn_tiny.py", '
-    given = "knn=dict(config='configs/cls/knn_tiny.py', options={'k.a': 1, 'k.b': 1}), "
-    own = "'configs/cls/probe-last_tiny.py', options={'k.b': 2, 'k.c': 2}"
+    given = "knn=dict(config='configs/cls/knn_tiny.py', options={'total_batch': 1, 'base_lr': 1}), "
+    own = "'configs/cls/probe-last_tiny.py', options={'base_lr': 2, 'num_classes': 2}"
     text = SPEC.replace(leaf, given).replace(
         't="random"', f't="random", tasks=dict(knn=dict(config={own}))'
     )
     stages = {stage.name: stage for stage in plan(spec_in(tmp_path, text))}
     found = stages["random/seed0/knn/test"]
     assert found.config == "configs/cls/probe-last_tiny.py"
-    assert {k: found.options[f"k.{k}"] for k in "abc"} == dict(a=1, b=2, c=2)
-    assert stages["semantic/seed0/knn/test"].options["k.b"] == 1
+    given = {key: value for key, value in found.options.items() if key != "randomness.seed"}
+    assert given == dict(total_batch=1, base_lr=2, num_classes=2)
+    assert stages["semantic/seed0/knn/test"].options["base_lr"] == 1
 
 
 def test_commands_carry_weights_seed_and_method(tmp_path):
@@ -102,7 +105,10 @@ def test_only_takes_what_its_stages_need_along(tmp_path):
         (("random=", "**{'../evil': dict(checkpoint='random')}, random="), "can't be a folder's"),
         (('"random")', '"mae.pth")'), "names the checkpoint mae.pth, which is not there"),
         (('("semantic", "random")', '("semantic", "semantic")'), "two different methods"),
-        (('semaim_tiny.py"', "semaim_tiny.py\", options={'a.b': [{}]}"), "survive a command line"),
+        (
+            ('semaim_tiny.py"', "semaim_tiny.py\", options={'base_lr': [{}]}"),
+            "survive a command line",
+        ),
         (
             ('knn="configs/cls/knn_tiny.py", ', "knn=dict(leaf='x'), "),
             "task knn must be a leaf",
@@ -155,6 +161,51 @@ def test_a_value_of_another_kind_than_its_keys_is_named(line, message, tmp_path)
     path.write_text(f"{SPEC}\n{line}\n")
     with pytest.raises(InputError, match=message.replace("{", r"\{").replace("}", r"\}")):
         read_spec(str(path))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "methods['semantic']['options'] = {'nonsense.key': 1}",
+            "method semantic has the option n",
+        ),
+        ("methods['semantic']['options'] = {'train_cfg.max_iters': 9}", "train_cfg.max_iters, and"),
+        (
+            "methods['semantic']['options'] = {'base_Ir': 1.0}",
+            "method semantic has the option base",
+        ),
+        (
+            "tasks['knn'] = dict(config=tasks['knn'], options={'protocl.k': 3})",
+            "task knn has the option protocl.k, and configs/cls/knn_tiny.py has no part",
+        ),
+        (
+            "methods['random']['tasks'] = dict(knn=dict(config=tasks['knn'], options={'no': 3}))",
+            "task knn of method random has the option no, and",
+        ),
+    ],
+)
+def test_an_option_that_nothing_reads_is_named(line, message, tmp_path):
+    path = tmp_path / "toy.py"
+    path.write_text(f"{SPEC}\n{line}\n")
+    with pytest.raises(InputError, match=message):
+        read_spec(str(path))
+
+
+READ = (
+    *("total_batch", "base_lr", "holdout", "precision", "load_from", "custom_hooks"),
+    *("train_cfg.max_epochs", "train_cfg.val_begin", "train_dataloader.pin_memory"),
+    *("train_dataloader.dataset.pipeline.0.type", "train_dataloader._delete_"),
+    *("optim_wrapper.clip_grad", "randomness.deterministic", "model_wrapper_cfg.broadcast_buffers"),
+    *("model.backbone.drop_path_rate", "default_hooks.checkpoint.max_keep_ckpts"),
+)
+
+
+def test_a_key_that_a_leaf_or_the_runner_reads_has_a_place():
+    cfg = load_config("configs/cls/finetune_tiny.py").to_dict()
+    assert without_place(cfg, READ) == []
+    wrong = ["train_dataloader.dataset.pipeline.99.type", "train_cfg.max_iters", "model_cfg.x"]
+    assert without_place(cfg, wrong) == wrong
 
 
 def test_a_checkpoint_with_tasks_is_a_suite(tmp_path):
