@@ -13,6 +13,7 @@ from typing import Any
 
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.launch import load_config
+from semaim_mm.suite.places import without_place
 
 BASE = "base"  # the method that the cells are compared with
 
@@ -68,7 +69,7 @@ def _check_cells(base: str, cells: Mapping[str, Mapping[str, Any]], path: str) -
     leaf = cfg.to_dict()
     seen = [("the base", leaf)]
     for name, options in cells.items():
-        absent = [key for key in options if not _has_place(leaf, key)]
+        absent = without_place(leaf, options)
         if absent:
             raise InputError(
                 f"{path}: {name} sets {', '.join(absent)}, and {base} has no part that would take "
@@ -83,13 +84,3 @@ def _check_cells(base: str, cells: Mapping[str, Mapping[str, Any]], path: str) -
                     f"{path}: {name} is the same experiment as {other}; leave one of them out."
                 )
         seen.append((name, changed))
-
-
-def _has_place(leaf: Mapping, key: str) -> bool:
-    """Whether a dotted key lies in the config, or in a part with a type, which takes arguments."""
-    part: Any = leaf
-    for name in key.split("."):
-        if not isinstance(part, Mapping) or name not in part:
-            return isinstance(part, Mapping) and "type" in part
-        part = part[name]
-    return True

@@ -4,36 +4,81 @@ A job that Slurm stops for its time limit is put back into the queue and resumes
 """
 
 import os
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from semaim_mm.errors import InputError
+from semaim_mm.runtime.reliable.stop import EXIT_CODE as STOPPED
 from semaim_mm.suite.stages import Stage
 
 GPUS_PER_NODE = 8
 WHERE = "submitit"  # submitit's own files, in the suite's folder
+SECONDS_BETWEEN_POLLS = 0.5
+DEFAULTS = {"timeout_min": 24 * 60, "slurm_signal_delay_s": 180}  # time for an update and a save
+TIMES = "slurm_max_num_timeout"  # how often a job that reached its time limit is queued again
+MOST_TIMES = 20
 
 
 class StageCall:
-    """What a job runs: a stage's command, its output appended to the stage's log."""
+    """What a job runs: a stage's command, its output appended to the stage's log.
+
+    A signal that only the job's own process gets is passed on to the command, which saves itself.
+    """
 
     def __init__(self, command: Sequence[str], log: Path):
         self.command, self.log = list(command), Path(log)
+        self._child: subprocess.Popen | None = None
 
     def __call__(self) -> int:
-        """-> the command's exit code; every task but the first has a log of its own."""
+        """-> the command's exit code; every task but the first has a log of its own.
+
+        Raises:
+            SystemExit: the command saved itself on a signal, so that there is no result yet.
+        """
         rank = int(os.environ.get("SLURM_PROCID", "0"))
         log = self.log if rank == 0 else self.log.with_suffix(f".rank{rank}.txt")
         with log.open("ab") as file:
-            return subprocess.call(self.command, stdout=file, stderr=subprocess.STDOUT)
+            self._child = subprocess.Popen(self.command, stdout=file, stderr=subprocess.STDOUT)
+        # not Popen.wait: it would hold its lock while a signal's handler asks about the child
+        with _on_sigterm(self._pass_on):
+            while (code := self._child.poll()) is None:
+                time.sleep(SECONDS_BETWEEN_POLLS)
+        if code == STOPPED:
+            # srun may end all tasks for one bad code, also the first, which sees to the queue
+            raise SystemExit(STOPPED if rank == 0 else 0)
+        return code
 
     def checkpoint(self) -> Any:
-        """What submitit puts back into the queue: the same, which resumes by itself."""
+        """What submitit puts back into the queue: the same, which resumes by itself.
+
+        submitit calls this on its signal, and leaves after it: so the command saves itself first.
+        """
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self)
+        if self._child is not None:
+            self._pass_on(signal.SIGUSR2)
+            with suppress(ChildProcessError):  # it has been seen to end
+                os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT)
+        return DelayedSubmission(StageCall(self.command, self.log))
+
+    def _pass_on(self, number: int, frame: object = None) -> None:
+        if self._child is not None:
+            self._child.send_signal(number)
+
+
+@contextmanager
+def _on_sigterm(handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """SIGTERM of a preemption, which submitit passes by."""
+    former = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 class SlurmJob:
@@ -66,7 +111,7 @@ class SlurmJobs:
     Args:
         folder: the suite's folder, which all machines share.
         settings: of the jobs, by submitit's names: timeout_min, cpus_per_task, slurm_partition,
-            slurm_account, slurm_qos, slurm_additional_parameters, ...
+            slurm_account, slurm_qos, slurm_max_num_timeout, slurm_additional_parameters, ...
         cluster: 'slurm'; submitit's 'local' runs the same without Slurm.
 
     Raises:
@@ -86,10 +131,16 @@ class SlurmJobs:
                 "--jobs slurm needs the package submitit; pip install 'semaim_mm[slurm]', or use "
                 "--jobs print and submit the commands yourself."
             ) from error
-        self.folder, self.cluster, self.settings = folder / WHERE, cluster, dict(settings)
+        self.folder, self.cluster = folder / WHERE, cluster
+        self.settings = {**DEFAULTS, **settings}
+        times = self.settings.pop(TIMES, MOST_TIMES)
+        if type(times) is not int or times < 0:
+            raise InputError(
+                f"The suite's slurm settings are wrong: {TIMES}={times!r} must be a whole number."
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            self._executor = submitit.AutoExecutor(self.folder, cluster=cluster)
+            self._executor = submitit.AutoExecutor(self.folder, cluster=cluster, **{TIMES: times})
             self._executor.update_parameters(**self.settings)
         except RuntimeError as error:
             raise InputError(
@@ -114,7 +165,7 @@ class SlurmJobs:
                 "choose a multiple."
             )
         self._executor.update_parameters(
-            **{"timeout_min": 24 * 60, **self.settings},
+            **self.settings,
             name=stage.name.replace("/", "_"),
             nodes=nodes,
             tasks_per_node=tasks // nodes,

@@ -13,7 +13,10 @@ from semaim_mm.errors import InputError
 from semaim_mm.interop.backbone_file import read_backbone
 from semaim_mm.interop.checkpoint_file import sha256_of
 from semaim_mm.leaderboard.compare import check_declared
+from semaim_mm.runtime.launch import load_config
 from semaim_mm.suite.grid import expand_grid
+from semaim_mm.suite.places import without_place
+from semaim_mm.suite.spec_keys import METHOD, SUITE, TASK, check_keys
 from semaim_mm.suite.sweep import HOLDOUT, check_sweep
 
 # the common case: tasks of a full-size checkpoint by name
@@ -96,8 +99,8 @@ def read_spec(path: str) -> Spec:
     """A config file -> the suite it describes.
 
     Raises:
-        InputError: no such file, an unknown or missing key, a leaf that is not there, a comparison
-            of a method that the suite lacks.
+        InputError: no such file, an unknown or missing key, a value of another kind than its key's,
+            a leaf that is not there, a comparison of a method that the suite lacks.
     """
     if not Path(path).is_file():
         raise InputError(f"There is no suite at {path}; those shipped are in configs/suites/.")
@@ -105,6 +108,7 @@ def read_spec(path: str) -> Spec:
     unknown = [key for key in found if key not in KEYS]
     if unknown:
         raise InputError(f"{path} has unknown keys {unknown}; a suite has {', '.join(KEYS)}.")
+    check_keys(found, SUITE, path)
     cells = expand_grid(found.get("base"), found.get("grid"), path)
     twice = sorted(cells.keys() & found.get("methods", {}).keys())
     if twice:
@@ -121,7 +125,7 @@ def read_spec(path: str) -> Spec:
         name=found.get("name", Path(path).stem),
         methods=methods,
         tasks=tasks,
-        seeds=_seeds(path, found.get("seeds", (0,))),
+        seeds=tuple(found.get("seeds", (0,))),
         comparisons=tuple(tuple(pair) for pair in found.get("comparisons", ())),
         out=Path(found.get("out", "work_dirs/suites")),
         gpus=found.get("gpus", 0),
@@ -157,15 +161,18 @@ def spec_of_checkpoint(path: str, tasks: list[str]) -> Spec:
 
 def check_spec(spec: Spec, path: str) -> None:
     """Raise InputError for what could not run: names, seeds, leaves and files, comparisons."""
-    for name in (*spec.methods, *spec.tasks):
+    for name in (spec.name, *spec.methods, *spec.tasks):
         if not NAME.fullmatch(name) or ".stale" in name or name == "pretrain":
             raise InputError(
-                f"{path}: {name!r} can't be a folder's name; methods and tasks are called by "
-                "letters, digits and .+=-_ (and not pretrain)."
+                f"{path}: {name!r} can't be a folder's name; a suite, methods and tasks are called "
+                "by letters, digits and .+=-_ (and not pretrain)."
             )
-    for seeds in (spec.seeds, *(method.seeds or (0,) for method in spec.methods.values())):
-        if len(set(seeds)) < len(seeds) or not all(type(seed) is int for seed in seeds):
-            raise InputError(f"{path}: seeds={list(seeds)} must be whole numbers, each once.")
+    strangers = [task for task in spec.notes if task not in spec.tasks]
+    if strangers:
+        raise InputError(
+            f"{path} has notes on {', '.join(strangers)}, which is no task of the suite; its tasks "
+            f"are {', '.join(spec.tasks)}."
+        )
     absent = [m.checkpoint for m in spec.methods.values() if not _there(m.checkpoint)]
     if absent:
         raise InputError(f"{path} names the checkpoint {absent[0]}, which is not there.")
@@ -187,6 +194,7 @@ def check_spec(spec: Spec, path: str) -> None:
     absent = [leaf for leaf in leaves if not Path(leaf).is_file()]
     if absent:
         raise InputError(f"{path} names {', '.join(absent)}, which is not there.")
+    _check_places(spec, path)
     check_declared(spec.comparisons)
     for pair in spec.comparisons:
         strangers = [name for name in pair if name not in spec.methods]
@@ -202,6 +210,21 @@ def check_spec(spec: Spec, path: str) -> None:
                     f"{path}: method {name} {said} {', '.join(strangers)}, which is no task of the "
                     f"suite; its tasks are {', '.join(spec.tasks)}."
                 )
+
+
+def _check_places(spec: Spec, path: str) -> None:
+    """Raise InputError for an option that the leaf it is said of would not read."""
+    found = [(f"task {name}", task) for name, task in spec.tasks.items()]
+    for name, method in spec.methods.items():
+        found += [(f"method {name}", method)] if method.config else []
+        found += [(f"task {task} of method {name}", own) for task, own in method.tasks.items()]
+    for where, leaf in found:
+        absent = leaf.options and without_place(load_config(leaf.config).to_dict(), leaf.options)
+        if absent:
+            raise InputError(
+                f"{path}: {where} has the option {', '.join(absent)}, and {leaf.config} has no "
+                "part that would take it, so it would change nothing; mend the key."
+            )
 
 
 def _there(checkpoint: str | None) -> bool:
@@ -221,12 +244,6 @@ def _typed(value: Any) -> Any:
     return parser.parse_args(["--options", f"key={value}"]).options["key"]
 
 
-def _seeds(path: str, found: Any) -> tuple:
-    if not isinstance(found, list | tuple):
-        raise InputError(f"{path}: seeds={found!r} must be a list, e.g. [0, 1, 2].")
-    return tuple(found)
-
-
 def _task(path: str, name: str, given: Any) -> Task:
     if isinstance(given, str):
         return Task(given)
@@ -234,6 +251,7 @@ def _task(path: str, name: str, given: Any) -> Task:
         raise InputError(
             f"{path}: task {name} must be a leaf, or dict(config=LEAF, options={{...}})."
         )
+    check_keys(given, TASK, f"{path}: task {name}")
     return Task(**given)
 
 
@@ -248,14 +266,23 @@ def _method(path: str, name: str, given: Any) -> Method:
             f"{path}: method {name} has unknown keys {unknown}; it may have "
             f"{', '.join(METHOD_KEYS)}."
         )
+    check_keys(given, METHOD, f"{path}: method {name}")
     tasks = given.get("tasks", {})
-    if not isinstance(tasks, Mapping):
-        raise InputError(f"{path}: method {name} has tasks={tasks!r}; they must be {{task: leaf}}.")
     tasks = {task: _task(path, f"{task} of method {name}", own) for task, own in tasks.items()}
     method = Method(**{**given, "tasks": tasks})
     if method.config and method.checkpoint:
         raise InputError(
             f"{path}: method {name} has a config to pretrain by and a checkpoint; keep one."
         )
-    seeds = None if method.seeds is None else _seeds(path, method.seeds)
+    if not method.config and not method.checkpoint and not method.tasks:
+        raise InputError(
+            f"{path}: method {name} has no config, no checkpoint and no tasks of its "
+            "own; give it one of them."
+        )
+    if method.options and not method.config:
+        raise InputError(
+            f"{path}: method {name} has options, which are of a config to pretrain by, and no "
+            "config; set those of a task in tasks."
+        )
+    seeds = None if method.seeds is None else tuple(method.seeds)
     return method._replace(seeds=seeds, without=tuple(method.without))

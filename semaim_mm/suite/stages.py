@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.launch import load_config
+from semaim_mm.suite.places import without_place
 from semaim_mm.suite.spec import Method, Spec, Task
 from semaim_mm.suite.sweep import choose, grid_points
 
@@ -116,7 +117,7 @@ def _task_stages(
 
 def _check_grid(task: str, leaf: Task, grid: Mapping[str, Sequence]) -> None:
     cfg = load_config(leaf.config, dict(leaf.options)).to_dict()
-    absent = [key for key in grid if not _has(cfg, key)]
+    absent = without_place(cfg, grid)
     if absent:
         raise InputError(
             f"The sweep of {task} sets {', '.join(absent)}, which {leaf.config} does not have, so "
@@ -127,14 +128,6 @@ def _check_grid(task: str, leaf: Task, grid: Mapping[str, Sequence]) -> None:
             f"The sweep of {task} sets optim_wrapper.optimizer.lr, which base_lr of {leaf.config} "
             "overwrites; sweep base_lr."
         )
-
-
-def _has(cfg: Any, key: str) -> bool:
-    """Whether a config has a key, or the part with a type that would take it as an argument."""
-    *way, last = key.split(".")
-    for name in way:
-        cfg = cfg.get(name) if isinstance(cfg, Mapping) else None
-    return isinstance(cfg, Mapping) and (last in cfg or "type" in cfg)
 
 
 def settle(stage: Stage, stages: Sequence[Stage]) -> Stage:

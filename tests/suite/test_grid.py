@@ -69,7 +69,7 @@ def test_a_grid_stands_beside_other_methods(tmp_path):
     ("change", "message"),
     [
         (("base = ", "name = "), "has a grid and no base"),
-        (("grid = ", "notes = "), "has a base and no grid"),
+        (("grid = ", "slurm = "), "has a base and no grid"),
         (("semaim_tiny.py", "semaim_small.py"), "base configs/pretrain/semaim_small.py, which is"),
         (("(1, 4)", "(1, 2)"), "query_depth=2 is the same experiment as the base"),
         (("(1, 4)", "(1, 4)} | {'one': {'model.neck.query_depth': 1}"), "=one is the same"),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import submitit
+from submitit.helpers import DelayedSubmission
 
 from semaim_mm.errors import InputError
 from semaim_mm.suite.local import LocalJobs, surroundings
@@ -99,7 +100,7 @@ def test_a_child_dies_with_the_runner(tmp_path, how):
 
 SBATCH = """#!/bin/sh
 echo "$@" >> {folder}/asked
-cp "$1" {folder}/script.sh
+[ "$1" = {folder}/script.sh ] || cp "$1" {folder}/script.sh
 (SLURM_JOB_ID=17 SLURM_JOB_NODELIST=here SLURM_NTASKS=1 SLURM_PROCID=0 SLURM_LOCALID=0 \\
  SLURM_JOB_NUM_NODES=1 SLURM_NODEID=0 sh "$1"; touch {folder}/over) >{folder}/out 2>&1 &
 echo "Submitted batch job 17"
@@ -149,6 +150,80 @@ def test_slurm_is_asked_for_the_suites_settings_and_a_task_a_gpu(tmp_path, clust
     for line in ("partition=gpu", "time=30", "nodes=2", "ntasks-per-node=8", "gpus-per-node=8"):
         assert f"#SBATCH --{line}\n" in asked
     assert "job-name=m_seed0_knn_test" in asked
+
+
+SAVES_SLOWLY = """
+import os, pathlib, signal, sys, time
+folder = pathlib.Path(sys.argv[1])
+if (folder / "saved").exists():
+    print("resumed", flush=True)
+    sys.exit(0)
+def save(*told):
+    time.sleep(2)
+    (folder / "saved").touch()
+    print("saved", flush=True)
+    sys.exit(75)
+signal.signal(getattr(signal, sys.argv[2]), save)
+(folder / "parent").write_text(str(os.getppid()))
+time.sleep(120)
+"""
+SCONTROL = """#!/bin/sh
+echo "$@" >> {folder}/requeued
+rm -f {folder}/over
+"""
+
+
+def wait_for(path: Path) -> str:
+    for _ in range(1800):
+        if path.is_file() and (text := path.read_text()):
+            return text
+        time.sleep(0.1)
+    raise TimeoutError(path)
+
+
+@pytest.mark.parametrize("name", ["SIGUSR2", "SIGTERM"])
+def test_a_job_that_is_told_to_stop_waits_until_its_training_has_saved_itself(
+    tmp_path, cluster, name
+):
+    scontrol = cluster / "scontrol"
+    scontrol.write_text(SCONTROL.format(folder=cluster))
+    scontrol.chmod(0o755)
+    log = tmp_path / "log.txt"
+    command = [sys.executable, "-c", SAVES_SLOWLY, str(tmp_path), name]
+    job = SlurmJobs(tmp_path / "suite", {}).start(stage_in(tmp_path), command, log)
+    # the training itself is not told, as by a Slurm that signals a job's own processes alone
+    os.kill(int(wait_for(tmp_path / "parent")), getattr(signal, name))
+    wait_for_end(cluster)
+    assert log.read_text() == "saved\n"
+    assert not list((tmp_path / "suite").rglob("*_result.pkl")), "a stop is no result"
+    if name == "SIGUSR2":  # at the time limit; Slurm itself queues a preempted job again
+        assert (cluster / "requeued").read_text() == "requeue 17\n"
+    subprocess.run([cluster / "sbatch", cluster / "script.sh"], check=True)
+    assert finish(job) == 0 and log.read_text() == "saved\nresumed\n"
+
+
+def wait_for_end(cluster: Path) -> None:
+    for _ in range(1800):
+        if (cluster / "over").exists():
+            (cluster / "over").unlink()
+            return
+        time.sleep(0.1)
+    raise TimeoutError
+
+
+def test_a_job_gets_time_to_save_and_is_queued_again_as_often_as_asked(tmp_path, cluster):
+    (cluster / "sbatch").write_text(f"#!/bin/sh\ncp $1 {cluster}/asked\necho job 17\n")
+    for settings, delay, times in (
+        ({}, 180, 20),
+        (dict(slurm_signal_delay_s=600, slurm_max_num_timeout=50), 600, 50),
+    ):
+        suite = tmp_path / f"suite{times}"
+        SlurmJobs(suite, settings).start(stage_in(tmp_path), ["true"], tmp_path / "log")
+        assert f"#SBATCH --signal=USR2@{delay}\n" in (cluster / "asked").read_text()
+        (pickled,) = suite.rglob("*_submitted.pkl")
+        assert DelayedSubmission.load(pickled)._timeout_countdown == times
+    with pytest.raises(InputError, match="slurm_max_num_timeout='often' must be a whole number"):
+        SlurmJobs(tmp_path / "suite", dict(slurm_max_num_timeout="often"))
 
 
 @pytest.mark.slow

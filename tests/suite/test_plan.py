@@ -8,7 +8,9 @@ import pytest
 from machine import SPEC, spec_in
 
 from semaim_mm.errors import InputError
+from semaim_mm.runtime.launch import load_config
 from semaim_mm.suite.execute import input_of
+from semaim_mm.suite.places import without_place
 from semaim_mm.suite.spec import Task, read_spec, spec_of_checkpoint
 from semaim_mm.suite.stages import command_of, plan, with_their_inputs
 from semaim_mm.suite.view import commands
@@ -38,16 +40,17 @@ def test_a_method_can_be_left_out_of_a_task(tmp_path):
 
 def test_a_method_s_own_leaf_takes_the_suite_s_options_and_its_own_over_them(tmp_path):
     leaf = 'knn="configs/cls/knn_tiny.py", '
-    given = "knn=dict(config='configs/cls/knn_tiny.py', options={'k.a': 1, 'k.b': 1}), "
-    own = "'configs/cls/probe-last_tiny.py', options={'k.b': 2, 'k.c': 2}"
+    given = "knn=dict(config='configs/cls/knn_tiny.py', options={'total_batch': 1, 'base_lr': 1}), "
+    own = "'configs/cls/probe-last_tiny.py', options={'base_lr': 2, 'num_classes': 2}"
     text = SPEC.replace(leaf, given).replace(
         't="random"', f't="random", tasks=dict(knn=dict(config={own}))'
     )
     stages = {stage.name: stage for stage in plan(spec_in(tmp_path, text))}
     found = stages["random/seed0/knn/test"]
     assert found.config == "configs/cls/probe-last_tiny.py"
-    assert {k: found.options[f"k.{k}"] for k in "abc"} == dict(a=1, b=2, c=2)
-    assert stages["semantic/seed0/knn/test"].options["k.b"] == 1
+    given = {key: value for key, value in found.options.items() if key != "randomness.seed"}
+    assert given == dict(total_batch=1, base_lr=2, num_classes=2)
+    assert stages["semantic/seed0/knn/test"].options["base_lr"] == 1
 
 
 def test_commands_carry_weights_seed_and_method(tmp_path):
@@ -93,16 +96,19 @@ def test_only_takes_what_its_stages_need_along(tmp_path):
         (("tasks=dict(knn", "tasks=dict(probe"), "its own leaf for probe, which is no task"),
         (('t="random"', 't="random", without=["seg"]'), "random is without seg, which is no task"),
         (("tasks=dict(knn", "tasks=dict(knn=3, x"), "task knn of method pixels must be a leaf"),
-        (('tasks=dict(knn="configs/cls/knn_tiny_pixels.py")', "tasks=7"), "pixels has tasks=7"),
+        (('tasks=dict(knn="configs/cls/knn_tiny_pixels.py")', "tasks=7"), "pixels: tasks=7"),
         (("tasks = ", "tasks = {} and "), "names no tasks"),
         (('dict(checkpoint="random")', '"random"'), "method random must be a dict with a config"),
-        (("[0, 1]", "[0, 0]"), r"seeds=\[0, 0\] must be whole numbers, each once"),
+        (("[0, 1]", "[0, 0]"), r"seeds=\[0, 0\] must be a list of whole numbers, each once"),
         (("[0, 1]", "3"), "seeds=3 must be a list"),
-        (("[0, 1]", '["0"]'), "must be whole numbers"),
+        (("[0, 1]", '["0"]'), "must be a list of whole numbers"),
         (("random=", "**{'../evil': dict(checkpoint='random')}, random="), "can't be a folder's"),
         (('"random")', '"mae.pth")'), "names the checkpoint mae.pth, which is not there"),
         (('("semantic", "random")', '("semantic", "semantic")'), "two different methods"),
-        (('semaim_tiny.py"', "semaim_tiny.py\", options={'a.b': [{}]}"), "survive a command line"),
+        (
+            ('semaim_tiny.py"', "semaim_tiny.py\", options={'base_lr': [{}]}"),
+            "survive a command line",
+        ),
         (
             ('knn="configs/cls/knn_tiny.py", ', "knn=dict(leaf='x'), "),
             "task knn must be a leaf",
@@ -112,6 +118,94 @@ def test_only_takes_what_its_stages_need_along(tmp_path):
 def test_a_wrong_spec_stops_before_anything_runs(change, message, tmp_path):
     with pytest.raises(InputError, match=message):
         spec_in(tmp_path, SPEC.replace(*change))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("name = 3", "toy.py: name=3 must be the name of"),
+        ("name = '../evil'", "'../evil' can't be a folder's name"),
+        ("name = 'a.stale1'", "'a.stale1' can't be a folder's name"),
+        ("out = 3", "out=3 must be the path of a folder"),
+        ("methods = ['a']", r"methods=\['a'\] must be {name: dict"),
+        ("methods = {1: dict(checkpoint='random')}", "must be {name: dict"),
+        ("tasks = ['knn']", r"tasks=\['knn'\] must be {name: leaf}"),
+        ("base = 3", "base=3 must be the path of a leaf"),
+        ("seeds = []", r"seeds=\[\] must be a list of whole numbers"),
+        ("seeds = [-1]", "must be a list of whole numbers"),
+        ("seeds = [True]", "must be a list of whole numbers"),
+        ("comparisons = ('semantic', 'random')", "must be a list of pairs of methods"),
+        ("gpus = '2'", "gpus='2' must be a whole number"),
+        ("gpus = -1", "gpus=-1 must be"),
+        ("gpus = 1.5", "gpus=1.5 must be"),
+        ("gpus = True", "gpus=True must be"),
+        ("holdout = 2.0", "holdout=2.0 must be a share between 0 and 1"),
+        ("holdout = 0", "holdout=0 must be"),
+        ("notes = 'abc'", "notes='abc' must be {task: sentence}"),
+        ("notes = dict(knn=3)", "notes={'knn': 3} must be"),
+        ("notes = dict(voc='x')", "has notes on voc, which is no task of the suite"),
+        ("slurm = ['timeout_min']", "slurm=.* must be {submitit's name"),
+        ("methods['semantic']['options'] = ['a.b']", "method semantic: options=.* must be {config"),
+        ("methods['semantic']['config'] = 3", "method semantic: config=3 must be the path"),
+        ("methods['random']['checkpoint'] = 3", "method random: checkpoint=3 must be the path"),
+        ("methods['random']['options'] = {'base_lr': 1.0}", "method random has options, which are"),
+        ("methods['random'] = dict()", "method random has no config, no checkpoint"),
+        ("methods['random']['seeds'] = []", r"method random: seeds=\[\] must be a list of whole"),
+        ("methods['random']['without'] = 'knn'", "method random: without='knn' must be a list"),
+        ("tasks['knn'] = dict(config=3)", "task knn: config=3 must be the path"),
+        ("tasks['knn'] = dict(config='x', options=3)", "task knn: options=3 must be {config key"),
+    ],
+)
+def test_a_value_of_another_kind_than_its_keys_is_named(line, message, tmp_path):
+    path = tmp_path / "toy.py"
+    path.write_text(f"{SPEC}\n{line}\n")
+    with pytest.raises(InputError, match=message.replace("{", r"\{").replace("}", r"\}")):
+        read_spec(str(path))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "methods['semantic']['options'] = {'nonsense.key': 1}",
+            "method semantic has the option n",
+        ),
+        ("methods['semantic']['options'] = {'train_cfg.max_iters': 9}", "train_cfg.max_iters, and"),
+        (
+            "methods['semantic']['options'] = {'base_Ir': 1.0}",
+            "method semantic has the option base",
+        ),
+        (
+            "tasks['knn'] = dict(config=tasks['knn'], options={'protocl.k': 3})",
+            "task knn has the option protocl.k, and configs/cls/knn_tiny.py has no part",
+        ),
+        (
+            "methods['random']['tasks'] = dict(knn=dict(config=tasks['knn'], options={'no': 3}))",
+            "task knn of method random has the option no, and",
+        ),
+    ],
+)
+def test_an_option_that_nothing_reads_is_named(line, message, tmp_path):
+    path = tmp_path / "toy.py"
+    path.write_text(f"{SPEC}\n{line}\n")
+    with pytest.raises(InputError, match=message):
+        read_spec(str(path))
+
+
+READ = (
+    *("total_batch", "base_lr", "holdout", "precision", "load_from", "custom_hooks"),
+    *("train_cfg.max_epochs", "train_cfg.val_begin", "train_dataloader.pin_memory"),
+    *("train_dataloader.dataset.pipeline.0.type", "train_dataloader._delete_"),
+    *("optim_wrapper.clip_grad", "randomness.deterministic", "model_wrapper_cfg.broadcast_buffers"),
+    *("model.backbone.drop_path_rate", "default_hooks.checkpoint.max_keep_ckpts"),
+)
+
+
+def test_a_key_that_a_leaf_or_the_runner_reads_has_a_place():
+    cfg = load_config("configs/cls/finetune_tiny.py").to_dict()
+    assert without_place(cfg, READ) == []
+    wrong = ["train_dataloader.dataset.pipeline.99.type", "train_cfg.max_iters", "model_cfg.x"]
+    assert without_place(cfg, wrong) == wrong
 
 
 def test_a_checkpoint_with_tasks_is_a_suite(tmp_path):
