@@ -190,7 +190,7 @@ def asked_board(
         tasks=tuple(dict.fromkeys(name for task in asked.tasks for name in names[task])),
         # a result calls its task by the leaf's name, which need not be the suite's
         absent=tuple(replace(item, task=names[item.task][0]) for item in asked.absent),
-        notes={names[task][0]: text for task, text in asked.notes.items() if task in names},
+        notes={name: text for task, text in asked.notes.items() for name in names.get(task, ())},
         trials=tuple(
             replace(item, settings=asked.settings_of.get(item.path.rpartition("/")[0], {}))
             for item in board.trials
