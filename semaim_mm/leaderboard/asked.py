@@ -166,18 +166,22 @@ def asked_board(
     asked: Asked | None = None,
     resamples: int = RESAMPLES,
     overlaps: Sequence[Overlap] | None = None,
+    truth: Mapping[str, str | Path] | None = None,
 ) -> Leaderboard:
     """A folder of results and what was asked for -> its leaderboard, tasks under one name.
+
+    ``truth``: COCO annotation files as ``leaderboard`` takes them, beside those that the suite
+    names.
 
     Raises:
         InputError: no such folder, a comparison that can't be made.
     """
     if asked is None:
-        return leaderboard(results, resamples=resamples, overlaps=overlaps)
+        return leaderboard(results, truth=truth, resamples=resamples, overlaps=overlaps)
     board = leaderboard(
         results,
         asked.comparisons,
-        truth=asked.truth,
+        truth={**(asked.truth or {}), **(truth or {})},
         resamples=resamples,
         overlaps=overlaps,
         outdated=asked.outdated,
