@@ -10,6 +10,7 @@ import jsonschema
 
 from semaim_mm.data.prepare.overlap import Overlap
 from semaim_mm.errors import InputError
+from semaim_mm.leaderboard.chain import with_suites_commands
 from semaim_mm.leaderboard.intervals import RESAMPLES
 from semaim_mm.leaderboard.model import Absent, Leaderboard
 from semaim_mm.leaderboard.table import leaderboard
@@ -186,6 +187,7 @@ def asked_board(
         overlaps=overlaps,
         outdated=asked.outdated,
     )
+    board = with_suites_commands(board, Path(results), asked.stages)
     names = names_of_tasks(board, asked)
     return replace(
         board,

@@ -18,6 +18,7 @@ from semaim_mm.interop.checkpoint_file import sha256_of
 from semaim_mm.report.decided_by import decided_by
 from semaim_mm.report.provenance import config_hash, git_state, hardware, versions
 from semaim_mm.report.result import read_result, write_result
+from semaim_mm.runtime.command_line import command_line
 from semaim_mm.runtime.hooks import unwrap
 from semaim_mm.runtime.launch import build_runner, default_work_dir, load_config, set_checkpoint
 from semaim_mm.runtime.protocol import protocol_of, training_of
@@ -88,6 +89,7 @@ def evaluate(
         hardware=hardware(runner.world_size),
         run=dict(
             **found.run,
+            command=command_line(),
             preprocessor=plain(cfg.model.get("data_preprocessor", {})),
             training=training,
             decided_by=decided_by(

@@ -113,6 +113,7 @@ def test_a_trained_detector_gives_the_same_number_in_a_new_process(coco, pretrai
     assert {d["image_id"] for d in detections} <= {1, 2, 3, 4}
     (row,) = leaderboard(tmp_path / "test", resamples=20).groups[0].rows
     assert row.cells["bbox_mAP"].no_images is None and row.cells["bbox_mAP"].over_images.n == 4
+    assert result["run"]["command"].startswith(f"python tools/test.py {DET} ")
     started = result["checkpoint"]["started_from"]
     assert started["file"] == "epoch_1.pth" and started["coverage"]["matched"] > 40
 
