@@ -29,6 +29,7 @@ from semaim_mm.leaderboard.scores import (
     scores_by_run,
     seed_clash,
     shares,
+    training_clash,
 )
 
 BOTH_SPREADS = (
@@ -130,6 +131,8 @@ def _group(
             else row
             for row in built
         ]
+    clash = training_clash(results)
+    built = [replace(row, doubt=row.doubt or clash) for row in built]
     return Group(
         task=first["task"],
         fingerprint=first["fingerprint"],
