@@ -197,11 +197,20 @@ def asked_board(
         # a result calls its task by the leaf's name, which need not be the suite's
         absent=tuple(replace(item, task=names[item.task][0]) for item in asked.absent),
         notes={name: text for task, text in asked.notes.items() for name in names.get(task, ())},
+        not_asked=tuple(not_asked(asked, names)),
         trials=tuple(
             replace(item, settings=asked.settings_of.get(item.path.rpartition("/")[0], {}))
             for item in board.trials
         ),
     )
+
+
+def not_asked(asked: Asked, names: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+    """-> (method, task as ``names`` has it) of all that no stage of the suite was to test."""
+    tests = [s for s in asked.stages if s["kind"] == "test" and s.get("trial") is None]
+    wanted = {(s["method"], name) for s in tests for name in names[s["task"]]}
+    tasks = dict.fromkeys(name for task in asked.tasks for name in names[task])
+    return [(m, task) for m in asked.methods for task in tasks if (m, task) not in wanted]
 
 
 def names_of_tasks(board: Leaderboard, asked: Asked) -> dict[str, list[str]]:
