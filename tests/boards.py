@@ -86,6 +86,24 @@ def write_suite(root: Path, methods: tuple[str, ...] = ("ours", "theirs", "none"
     return root
 
 
+NOTE = "a few updates: this task ranks nothing & <b>shows</b> the chain"
+
+
+def write_noted(root: Path) -> Path:
+    """``write_suite`` with NOTE on k-NN's task and a trial of a sweep of finetuning."""
+    suite = json.loads((write_suite(root) / "suite.json").read_text())
+    suite["notes"] = {"nearest": NOTE}
+    trial = "m0/seed0/finetune/trial1/test"
+    suite["stages"].append(
+        _stage(trial, "ours", "finetune", 0, "test") | dict(trial=1, settings={"base_lr": 0.25})
+    )
+    changes = finetuned("ours", 0, 0) | dict(folder=trial)
+    changes["protocol"] = {**changes["protocol"], "test_data": {"part": "held out"}}
+    write_right(root, np.arange(60) > 20, **changes)
+    (root / "suite.json").write_text(json.dumps(suite))
+    return root
+
+
 def write_hostile(root: Path) -> Path:
     """A k-NN result of every name in HOSTILE, which is also in whatever else is free text."""
     for number, name in enumerate(HOSTILE):

@@ -27,11 +27,18 @@ def main() -> None:
         help="overlap.json files of tools/prepare_data.py, or folders of data sets that hold them; "
         "those in data/ unless told",
     )
+    parser.add_argument(
+        "--truth",
+        nargs="+",
+        default=[],
+        help="COCO annotation files of test sets, for intervals of AP where a result's own file is "
+        "no longer where it was",
+    )
     args = parser.parse_args()
     overlaps = read_overlaps(*args.overlaps) if args.overlaps else overlaps_at_hand()
     # a log has no width of its own
     console = Console(width=None if sys.stdout.isatty() else 180)
-    write_leaderboard(args.results, args.out, console, overlaps)
+    write_leaderboard(args.results, args.out, console, overlaps, args.truth)
 
 
 if __name__ == "__main__":

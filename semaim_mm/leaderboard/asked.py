@@ -10,6 +10,7 @@ import jsonschema
 
 from semaim_mm.data.prepare.overlap import Overlap
 from semaim_mm.errors import InputError
+from semaim_mm.leaderboard.chain import with_suites_commands
 from semaim_mm.leaderboard.intervals import RESAMPLES
 from semaim_mm.leaderboard.model import Absent, Leaderboard
 from semaim_mm.leaderboard.table import leaderboard
@@ -166,22 +167,27 @@ def asked_board(
     asked: Asked | None = None,
     resamples: int = RESAMPLES,
     overlaps: Sequence[Overlap] | None = None,
+    truth: Mapping[str, str | Path] | None = None,
 ) -> Leaderboard:
     """A folder of results and what was asked for -> its leaderboard, tasks under one name.
+
+    ``truth``: COCO annotation files as ``leaderboard`` takes them, beside those that the suite
+    names.
 
     Raises:
         InputError: no such folder, a comparison that can't be made.
     """
     if asked is None:
-        return leaderboard(results, resamples=resamples, overlaps=overlaps)
+        return leaderboard(results, truth=truth, resamples=resamples, overlaps=overlaps)
     board = leaderboard(
         results,
         asked.comparisons,
-        truth=asked.truth,
+        truth={**(asked.truth or {}), **(truth or {})},
         resamples=resamples,
         overlaps=overlaps,
         outdated=asked.outdated,
     )
+    board = with_suites_commands(board, Path(results), asked.stages)
     names = names_of_tasks(board, asked)
     return replace(
         board,
@@ -190,12 +196,21 @@ def asked_board(
         tasks=tuple(dict.fromkeys(name for task in asked.tasks for name in names[task])),
         # a result calls its task by the leaf's name, which need not be the suite's
         absent=tuple(replace(item, task=names[item.task][0]) for item in asked.absent),
-        notes={names[task][0]: text for task, text in asked.notes.items() if task in names},
+        notes={name: text for task, text in asked.notes.items() for name in names.get(task, ())},
+        not_asked=tuple(not_asked(asked, names)),
         trials=tuple(
             replace(item, settings=asked.settings_of.get(item.path.rpartition("/")[0], {}))
             for item in board.trials
         ),
     )
+
+
+def not_asked(asked: Asked, names: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+    """-> (method, task as ``names`` has it) of all that no stage of the suite was to test."""
+    tests = [s for s in asked.stages if s["kind"] == "test" and s.get("trial") is None]
+    wanted = {(s["method"], name) for s in tests for name in names[s["task"]]}
+    tasks = dict.fromkeys(name for task in asked.tasks for name in names[task])
+    return [(m, task) for m in asked.methods for task in tasks if (m, task) not in wanted]
 
 
 def names_of_tasks(board: Leaderboard, asked: Asked) -> dict[str, list[str]]:

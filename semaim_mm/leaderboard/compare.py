@@ -22,6 +22,7 @@ from semaim_mm.leaderboard.scores import (
     scores_by_run,
     seed_clash,
     shares,
+    training_clash,
 )
 
 MOST = 2  # comparisons that a specification may declare
@@ -170,7 +171,7 @@ def _sides(
 def _difference(ours: list[Trusted], theirs: list[Trusted]) -> Difference:
     """Everything but the images and what depends on the other tests."""
     metric = headline_of([*ours, *theirs])
-    clash = seed_clash(ours) or seed_clash(theirs)
+    clash = seed_clash(ours) or seed_clash(theirs) or training_clash([*ours, *theirs])
     left, right = _by_seed(ours, metric), _by_seed(theirs, metric)
     seeds = [] if clash else sorted(set(left) & set(right))
     pairs = tuple(Pair(seed, left[seed], right[seed]) for seed in seeds)

@@ -116,8 +116,8 @@ class Trial:
 class Leaderboard:
     """All that a leaderboard shows. Paths are relative to the folder of results.
 
-    ``suite``, ``methods``, ``tasks`` and ``notes`` (sentences by task) are the specification's, ''
-    and empty where there was none.
+    ``suite``, ``methods``, ``tasks``, ``notes`` (sentences by task) and ``not_asked`` (pairs of
+    method and task) are the specification's, '' and empty where there was none.
     """
 
     groups: tuple[Group, ...]
@@ -130,6 +130,7 @@ class Leaderboard:
     tasks: tuple[str, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
     trials: tuple[Trial, ...] = ()
+    not_asked: tuple[tuple[str, str], ...] = ()
     schema_version: str = SCHEMA_VERSION
 
 

@@ -101,7 +101,7 @@ class Outcomes:
     """Results -> their metrics on any resample; each is read, and COCO's matched, once.
 
     Args:
-        truth: COCO annotation files by the data's name or its manifest's SHA-256.
+        truth: COCO annotation files by their own SHA-256, the data's name or its manifest's.
     """
 
     def __init__(self, truth: Mapping[str, str | Path] | None = None):
@@ -124,8 +124,8 @@ def outcome_metric(result: Trusted, truth: Mapping[str, str | Path] | None = Non
     """A result -> its metrics on any resample of its images.
 
     Args:
-        truth: COCO annotation files by the data's name or its manifest's SHA-256; detections need
-            them, unless the result says where its own lies.
+        truth: COCO annotation files by their own SHA-256, the data's name or its manifest's
+            SHA-256; detections need them, unless the result's own still lies where it was.
 
     Raises:
         InputError: nothing was kept by image, or only values by image whose mean would be another
@@ -182,15 +182,7 @@ def _kinds(
     arrays: Mapping[str, np.ndarray],
     truth: Mapping[str, str | Path],
 ) -> dict[str, ResampledCoco]:
-    data, run = result.content["data"], result.content["run"]
-    stated = mapping(run.get("ground_truth")).get("file")
-    places = (truth.get(data["manifest_sha256"]), truth.get(data["name"]), stated)
-    annotations = next((place for place in places if place), None)
-    if annotations is None:
-        raise InputError(
-            f"{result.path}: an interval of AP needs the annotations of {data['name']}; name "
-            "their file."
-        )
+    run, annotations = result.content["run"], _annotations(result, truth)
     ids = arrays.get("image_id")
     kinds = {}
     for kind, record in predictions.items():
@@ -210,6 +202,31 @@ def _kinds(
                 f"{result.content['n_evaluated']}; give the annotations of that test set."
             )
     return kinds
+
+
+def _annotations(result: Trusted, truth: Mapping[str, str | Path]) -> str | Path:
+    """-> the file that a result's detections were scored against: the one of the recorded content.
+
+    One that is named for its data is taken without a match too: the scores must come out of it.
+    """
+    data, run = result.content["data"], result.content["run"]
+    stated = mapping(run.get("ground_truth"))
+    digest = stated.get("sha256") or data.get("annotations_sha256")
+    named = [truth.get(data["manifest_sha256"]), truth.get(data["name"])]
+    places = [truth.get(str(digest)), *named]
+    if isinstance(stated.get("file"), str):
+        places.append(result.path.parent / stated["file"])
+    found = [place for place in places if place and Path(place).is_file()]
+    matching = (place for place in found if digest and sha256_of(place) == digest)
+    chosen = next(matching, None) or next((place for place in named if place), None)
+    if chosen is None:
+        content = f" (SHA-256 {str(digest)[:16]}...)" if digest else ""
+        was = ", and the file that was used is gone or was changed" if stated else ""
+        raise InputError(
+            f"{result.path}: an interval of AP needs the annotations of {data['name']}{content}"
+            f"{was}; name their file with --truth."
+        )
+    return chosen
 
 
 def _check(result: Trusted, metric: SampleMetric) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from semaim_mm.leaderboard.collect import Trusted, mapping
 from semaim_mm.report.history import BUDGET, pretrained_record
 
+PRETRAINING, TRAINING = "pretraining", "training on the task"
 STAGE = "stage.json"  # suite/state.py's record of the process that wrote a result
 
 
@@ -17,7 +18,8 @@ STAGE = "stage.json"  # suite/state.py's record of the process that wrote a resu
 class Run:
     """One result of a row. Paths are relative to the folder of results; None: not written down.
 
-    ``command`` repeats the evaluation; ``log`` is the log of the run that wrote the result.
+    ``command`` repeats the evaluation, ``chain`` has those before it, of PRETRAINING and TRAINING;
+    ``log`` is the log of the run that wrote the result.
     ``budget`` is the pretraining's: epochs, images, FLOPs, device hours. ``coverage`` counts the
     weights that were matched, new and unused.
     """
@@ -34,6 +36,7 @@ class Run:
     commit: str | None
     dirty: bool | None
     command: str | None
+    chain: dict[str, str | None]
     log: str | None
     start: str
     end: str
@@ -52,7 +55,7 @@ def run_of(root: Path, result: Trusted) -> Run:
     content, folder = result.content, result.path.parent
     checkpoint, run = content["checkpoint"] or {}, content["run"]
     weights = mapping(pretrained_record(content))
-    stage = _stage(folder)
+    stage = stage_record(folder)
     return Run(
         path=_below(root, result.path),
         digest=content["digest"],
@@ -65,7 +68,8 @@ def run_of(root: Path, result: Trusted) -> Run:
         config_hash=content["config_hash"],
         commit=content["git"]["commit"],
         dirty=content["git"]["dirty"],
-        command=_text(run.get("command")) or _text(stage.get("command")),
+        command=text_of(run.get("command")) or text_of(stage.get("command")),
+        chain=_chain(content),
         log=_log(root, folder, stage),
         start=content["start"],
         end=content["end"],
@@ -97,6 +101,21 @@ def _budget(pretraining: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None if pretraining is None else {key: pretraining[key] for key in BUDGET}
 
 
+def _chain(content: Mapping[str, Any]) -> dict[str, str | None]:
+    """A result -> what was run before it and by which command, None where nobody wrote it down."""
+    checkpoint, weights = content["checkpoint"], pretrained_record(content)
+    found = {}
+    if weights is not None:
+        found[PRETRAINING] = _recorded(weights)
+    if checkpoint is not None and content["protocol"].get("training") is not None:
+        found[TRAINING] = _recorded(checkpoint)
+    return found
+
+
+def _recorded(record: Mapping[str, Any]) -> str | None:
+    return text_of(mapping(mapping(record).get("origin")).get("command"))
+
+
 def _coverage(record: Any) -> dict[str, int] | None:
     if not isinstance(record, Mapping):
         return None
@@ -105,7 +124,8 @@ def _coverage(record: Any) -> dict[str, int] | None:
     return {kind: v if isinstance(v, int) else len(v) for kind, v in found.items()}
 
 
-def _stage(folder: Path) -> dict[str, Any]:
+def stage_record(folder: Path) -> dict[str, Any]:
+    """-> what a suite wrote of the process that filled a folder; empty where it did not."""
     try:
         found = json.loads((folder / STAGE).read_text())
     except (OSError, ValueError):
@@ -115,7 +135,7 @@ def _stage(folder: Path) -> dict[str, Any]:
 
 def _log(root: Path, folder: Path, stage: Mapping[str, Any]) -> str | None:
     """The suite's log, else the newest that mmengine left, in a folder named after the time."""
-    stated = _text(stage.get("log"))
+    stated = text_of(stage.get("log"))
     if stated and (folder / Path(stated).name).is_file():
         return _below(root, folder / Path(stated).name)
     logs = sorted(folder.glob("*/*.log"))
@@ -126,5 +146,6 @@ def _below(root: Path, path: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def _text(value: Any) -> str | None:
+def text_of(value: Any) -> str | None:
+    """A text that says something -> itself; anything else -> None."""
     return value if isinstance(value, str) and value else None

@@ -115,6 +115,24 @@ def seed_clash(results: Sequence[Trusted]) -> str | None:
     return None
 
 
+def training_clash(results: Sequence[Trusted]) -> str | None:
+    """A sentence where results of one protocol were trained on the task in ways that decide scores.
+
+    The fingerprint has the config's words, e.g. precision 'auto', which devices resolve apart.
+    """
+    told = []
+    for key, name in (("precision", "precision"), ("batch_norm_batch", "batch-norm batch")):
+        found = {mapping(result.content.get("training")).get(key) for result in results} - {None}
+        if len(found) > 1:
+            told.append(f"{name} ({', '.join(sorted(map(str, found)))})")
+    if not told:
+        return None
+    return (
+        f"results under this fingerprint were trained on the task with different "
+        f"{' and '.join(told)}, so none of them is ranked; train all of them alike."
+    )
+
+
 def epochs_of(content: Mapping[str, Any]) -> int | None:
     """A result -> how many epochs its weights were pretrained, None where nobody wrote it down."""
     origin = mapping(mapping(pretrained_record(content)).get("origin"))

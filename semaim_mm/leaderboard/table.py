@@ -29,6 +29,7 @@ from semaim_mm.leaderboard.scores import (
     scores_by_run,
     seed_clash,
     shares,
+    training_clash,
 )
 
 BOTH_SPREADS = (
@@ -53,7 +54,7 @@ def leaderboard(
     Args:
         declared: pairs of methods whose comparison was declared beforehand.
         absent: what was to be run and wasn't, or failed.
-        truth: COCO annotation files by the data's name or its manifest's SHA-256.
+        truth: COCO annotation files by their own SHA-256, the data's name or its manifest's.
         resamples: of the images, for the intervals over them; 0 leaves these out.
         overlaps: test images that pretraining data holds too, by ``read_overlaps``: rows are told
             of theirs, or that nobody looked. None says nothing.
@@ -130,6 +131,8 @@ def _group(
             else row
             for row in built
         ]
+    clash = training_clash(results)
+    built = [replace(row, doubt=row.doubt or clash) for row in built]
     return Group(
         task=first["task"],
         fingerprint=first["fingerprint"],

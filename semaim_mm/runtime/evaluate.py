@@ -1,5 +1,6 @@
 """Evaluate a config with a checkpoint and write the result file that tables are built from."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from semaim_mm.interop.checkpoint_file import sha256_of
 from semaim_mm.report.decided_by import decided_by
 from semaim_mm.report.provenance import config_hash, git_state, hardware, versions
 from semaim_mm.report.result import read_result, write_result
+from semaim_mm.runtime.command_line import command_line
 from semaim_mm.runtime.hooks import unwrap
 from semaim_mm.runtime.launch import build_runner, default_work_dir, load_config, set_checkpoint
 from semaim_mm.runtime.protocol import protocol_of, training_of
@@ -60,7 +62,7 @@ def evaluate(
     if not is_main_process():
         return {}
     cfg = runner.cfg  # as the runner resolved it: own classes, carried traits, another test set
-    found = _outcomes(runner)
+    found = _outcomes(runner, work_dir)
     record = _checkpoint_record(checkpoint, runner)
     size = len(runner.test_dataloader.dataset)
     training = ((record or {}).get("origin") or {}).get("training")
@@ -87,6 +89,7 @@ def evaluate(
         hardware=hardware(runner.world_size),
         run=dict(
             **found.run,
+            command=command_line(),
             preprocessor=plain(cfg.model.get("data_preprocessor", {})),
             training=training,
             decided_by=decided_by(
@@ -107,8 +110,8 @@ class _Outcomes(NamedTuple):
     run: dict[str, Any]
 
 
-def _outcomes(runner: Runner) -> _Outcomes:
-    """-> per-image arrays, and what a protocol chose by itself or a metric left in files."""
+def _outcomes(runner: Runner, folder: str) -> _Outcomes:
+    """-> per-image arrays, and what a protocol chose by itself or a metric left in ``folder``."""
     outcome = getattr(runner.test_loop, "outcome", None)
     if outcome is not None:
         correct = outcome.correct.numpy()
@@ -129,6 +132,11 @@ def _outcomes(runner: Runner) -> _Outcomes:
         kind: dict(file=Path(path).name, sha256=sha256_of(path))
         for kind, path in (getattr(metric, "predictions", None) or {}).items()
     }
+    truth = getattr(metric, "ann_file", None)
+    if truth is not None and Path(truth).is_file():
+        # from the result's own folder: that it finds it again where both are moved together
+        place = Path(os.path.relpath(truth, folder)).as_posix()
+        run["ground_truth"] = dict(file=place, sha256=sha256_of(truth))
     return _Outcomes(metric.n_evaluated, getattr(metric, "outcomes", None) or {}, run)
 
 

@@ -14,6 +14,7 @@ from semaim_mm.data.prepare.manifest import data_record
 from semaim_mm.interop.checkpoint_file import read_file, sha256_of
 from semaim_mm.interop.init_cfg import UNTRAINED
 from semaim_mm.report.provenance import config_hash
+from semaim_mm.runtime.command_line import command_line
 from semaim_mm.runtime.hooks import has_batch_norm, unwrap
 from semaim_mm.runtime.protocol import training_of
 from semaim_mm.runtime.tuned import read_choice
@@ -29,6 +30,7 @@ ORIGIN = (
     "made_by",
     "resumes",
     "skipped_images",
+    "command",
 )
 
 
@@ -102,7 +104,7 @@ def _teachers(model: nn.Module) -> list[dict]:
 
 @HOOKS.register_module()
 class RecordHook(Hook):
-    """Writes training, data, model, resumes and started_from into every checkpoint's meta."""
+    """Writes how and from what a run trains, and its command, into every checkpoint's meta."""
 
     def __init__(self):
         self._resumes = 0
@@ -138,6 +140,7 @@ class RecordHook(Hook):
         )
         checkpoint["meta"]["data"] = self._data
         checkpoint["meta"]["made_by"] = made_by(runner.cfg)
+        checkpoint["meta"]["command"] = command_line()
         checkpoint["meta"]["resumes"] = self._resumes
         checkpoint["meta"]["model"] = plain(
             dict(

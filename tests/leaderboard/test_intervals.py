@@ -223,3 +223,12 @@ def test_the_committed_simulation_holds_the_truth_93_to_97_times_in_100():
     for name, row in record["coverage"].items():
         assert 0.93 <= row["covered"] <= 0.97, name
         assert row["repetitions"] >= 600, name
+
+
+def test_the_page_tells_both_shares_of_the_committed_simulation():
+    record = json.loads((ROOT / "docs/measured/coverage.json").read_text())["coverage"]
+    text = (ROOT / "docs/leaderboard.md").read_text()
+    for name, row in record.items():
+        if "covered_population" in row:
+            shares = (row["covered"], row["covered_population"])
+            assert " | ".join([f"| {name}", *(f"{100 * s:.1f} %" for s in shares)]) in text, name

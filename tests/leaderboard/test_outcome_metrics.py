@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
 import pytest
 from coco_scene import evaluate, scene
 from result_files import write, write_right
+from rich.console import Console
 
 from semaim_mm.errors import InputError
 from semaim_mm.interop.checkpoint_file import sha256_of
 from semaim_mm.leaderboard import outcome_metrics
 from semaim_mm.leaderboard.collect import trust
 from semaim_mm.leaderboard.outcome_metrics import Outcomes, outcome_metric
+from semaim_mm.leaderboard.write.board import by_content, write_leaderboard
 
 RIGHT = np.array([True, False, True, True])
 
@@ -75,6 +78,67 @@ def test_detections_give_ap_with_the_ground_truth_named_by_data_or_manifest(coco
 def test_detections_without_their_ground_truth_are_told_what_is_missing(coco):
     with pytest.raises(InputError, match="needs the annotations of toy"):
         outcome_metric(coco[0])
+
+
+def scored_against(result, truth, **stated):
+    """The same result, its annotation file's SHA-256 recorded and further facts of that file."""
+    content = result.content
+    digest = sha256_of(truth)
+    data = content["data"] | dict(annotations_sha256=digest)
+    run = content["run"] | (dict(ground_truth=dict(sha256=digest, **stated)) if stated else {})
+    return result._replace(content=content | dict(data=data, run=run))
+
+
+def test_a_result_finds_its_own_ground_truth_from_its_folder(coco):
+    result, truth = coco
+    metric = outcome_metric(scored_against(result, truth, file="../../truth.json"))
+    reported = result.content["metrics"]["bbox_mAP"]["value"]
+    assert once(metric)["bbox_mAP"] == pytest.approx(reported, abs=1e-9)
+
+
+def test_a_ground_truth_named_by_its_content_is_found_though_the_data_has_another_name(coco):
+    result, truth = coco
+    found = scored_against(result, truth)
+    assert outcome_metric(found, {sha256_of(truth): truth}).n == 12
+    with pytest.raises(InputError, match=f"{sha256_of(truth)[:16]}.*with --truth"):
+        outcome_metric(found, {"0" * 64: truth})
+
+
+def test_of_several_ground_truths_the_one_of_the_recorded_content_is_taken(coco, tmp_path):
+    result, truth = coco
+    other = tmp_path / "other.json"
+    other.write_text("{}")
+    found = scored_against(result, truth, file="../../truth.json")
+    assert outcome_metric(found, {"toy": other}).n == 12
+
+
+def test_a_table_outside_suites_takes_the_annotation_files_that_are_named(coco, tmp_path):
+    result, truth = coco
+    data = dict(name="toy", manifest_sha256=None, annotations_sha256=sha256_of(truth))
+    told = {key: result.content[key] for key in ("metrics", "run", "n_evaluated", "n_dataset")}
+    metrics = {name: metric["value"] for name, metric in told.pop("metrics").items()}
+    write(tmp_path, metrics=metrics, data=data, **told)
+    silent = Console(file=io.StringIO())
+    for given in ([], [truth]):
+        write_leaderboard(tmp_path / "ours", tmp_path / "board", silent, truth=given)
+        found = json.loads((tmp_path / "board/leaderboard.json").read_text())
+        cell = found["groups"][0]["rows"][0]["cells"]["bbox_mAP"]
+        if not given:
+            assert "needs the annotations of toy" in cell["no_images"]
+    assert cell["over_images"]["low"] < cell["value"] < cell["over_images"]["high"]
+
+
+def test_an_annotation_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"no annotation file at nowhere.json; mend --truth"):
+        by_content(["nowhere.json"])
+
+
+def test_a_ground_truth_changed_since_the_evaluation_gives_no_interval(coco):
+    result, truth = coco
+    found = scored_against(result, truth, file="../../truth.json")
+    truth.write_text(truth.read_text() + " ")
+    with pytest.raises(InputError, match="gone or was changed; name their file"):
+        outcome_metric(found)
 
 
 def test_edited_detections_are_refused(coco):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import yaml
 
 from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.published import published
+from semaim_mm.report.anchors import load_anchors
 
 WHOLE = dict(
     method="MAE",
@@ -24,7 +27,41 @@ def test_every_number_has_a_source_and_a_kind():
     assert len(found) > 50
     assert {row.kind for row in found} == {"published"}
     assert {row.metric for row in found} == {"top1", "bbox_mAP", "segm_mAP", "mIoU"}
-    assert {row.task for row in found} == {"finetune", "linear", "knn", "coco", "ade20k"}
+    shots = {f"low-shot {part}" for part in ("1 %, logistic regression", "10 %, finetune")}
+    shots |= {"low-shot 10 %, logistic regression", "ade20k-linear"}
+    robust = {f"finetune, imagenet-{name}" for name in ("a", "r", "sketch")}
+    plain = {"finetune", "linear", "knn", "coco", "ade20k"}
+    assert {row.task for row in found} == plain | shots | robust
+
+
+def citations(source: str) -> set[str]:
+    """Papers by arXiv's number; projects and their threads by name."""
+    return set(re.findall(r"\d{4}\.\d{5}|[\w-]+/[\w-]+(?:#\d+)?", source))
+
+
+@pytest.mark.parametrize(
+    "anchor", [a for a in load_anchors() if a.expected is not None], ids=lambda a: a.name + a.metric
+)
+def test_every_anchors_figure_is_published_with_the_same_source(anchor):
+    method = next(name for name in ("mae", "dino", "ibot") if name in anchor.name)
+    size = re.search(r"vit([bls])", anchor.name)[1].upper()
+    alike = [
+        row
+        for row in published()
+        if row.method.lower().startswith(method)
+        and row.arch == f"ViT-{size}/16"
+        and row.metric == anchor.metric.rpartition("/")[2]
+        and row.value == anchor.expected
+        and citations(row.source) & citations(anchor.source)
+    ]
+    assert len(alike) == 1, [row.source for row in alike]
+    assert alike[0].second_hand == ("second-hand" in anchor.source)
+    assert ("an author" in alike[0].source) == ("an author" in anchor.source)
+
+
+def test_no_source_is_a_promise_to_look_it_up():
+    for row in published():
+        assert not re.search("not written down|to be checked|notes; ", row.source), row
 
 
 def test_no_number_stands_there_twice():

@@ -63,7 +63,7 @@ def test_numbers_come_back_bit_by_bit(board):
 
 def test_published_failed_not_run_and_excluded_are_kinds_of_their_own(board):
     kinds = [line["kind"] for line in lines_of(board)]
-    assert set(kinds) == {"measured", "published", "failed", "not run", "excluded"}
+    assert set(kinds) == {"measured", "comparison", "published", "failed", "not run", "excluded"}
     assert kinds.count("published") == len(board.published)
     published = [line for line in lines_of(board) if line["kind"] == "published"]
     assert not any(line["rank"] or line["fingerprint"] for line in published)

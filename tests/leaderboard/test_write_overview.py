@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -12,8 +13,11 @@ from semaim_mm.leaderboard.asked import asked_board, read_asked
 from semaim_mm.leaderboard.model import Absent
 from semaim_mm.leaderboard.table import leaderboard
 from semaim_mm.leaderboard.write.cost import cost_of
+from semaim_mm.leaderboard.write.markdown import markdown
 from semaim_mm.leaderboard.write.overview import methods_of, overview, title_of
+from semaim_mm.leaderboard.write.page import page
 from semaim_mm.leaderboard.write.rows import labels, marks, shown_metrics
+from semaim_mm.leaderboard.write.tex import tex
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +140,21 @@ def test_a_table_has_the_headline_first_and_the_metrics_that_are_known(tmp_path)
     write(tmp_path, metrics={"layer3/top1_k10": 1.0, "top5": 2.0, "top1": 3.0})
     group = leaderboard(tmp_path, resamples=0).groups[0]
     assert shown_metrics(group) == ["top1", "top5"]
+
+
+def test_a_task_that_a_suite_did_not_plan_for_a_method_is_not_asked(tmp_path):
+    root = write_suite(tmp_path)
+    suite = json.loads((root / "suite.json").read_text())
+    suite["methods"].append("pixels")
+    test = dict(method="pixels", task="nearest", seed=0, kind="test", status="complete", log=None)
+    suite["stages"].append(test | dict(stage="pixels/test"))
+    (root / "suite.json").write_text(json.dumps(suite))
+    write(root, "pixels", folder="pixels/test")
+    write(root, "stranger")
+    board = asked_board(root, read_asked(root), resamples=0)
+    assert board.not_asked == (("pixels", "finetune"),)
+    told = {line.method: line.entries[-1].told() for line in overview(board).lines}
+    assert told["pixels"] == "not asked" and told["stranger"] == "–"
+    assert "not asked" not in told["ours"]
+    assert page(board).count('<span class="none">not asked</span>') == 1
+    assert "| not asked |" in markdown(board) and " & not asked" in tex(board)

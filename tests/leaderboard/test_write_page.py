@@ -100,6 +100,29 @@ def test_every_cell_opens_a_dialog_that_is_there(read):
     assert opened and opened <= dialogs and len(dialogs) == 6 + 1
 
 
+def test_a_cell_shows_the_commands_of_pretraining_training_and_test_in_this_order(tmp_path):
+    root = write_suite(tmp_path)
+    told = {
+        f"m0/seed0/{stage}": f"python tools/train.py {stage}.py"
+        for stage in ("pretrain", "finetune")
+    }
+    suite = json.loads((root / "suite.json").read_text())
+    train = dict(stage="m0/seed0/finetune", method="ours", task="finetune", seed=0, kind="train")
+    suite["stages"].append(train | dict(status="complete", log=None))
+    (root / "suite.json").write_text(json.dumps(suite))
+    for folder, line in told.items():
+        (root / folder / "stage.json").write_text(json.dumps(dict(command=line)))
+    board = asked_board(root, read_asked(root), resamples=0)
+    runs = {run.path: run for g in board.groups for row in g.rows for run in row.runs}
+    run = runs["m0/seed0/finetune/test/result.json"]
+    assert list(run.chain.values()) == list(told.values())
+    assert list(runs["m0/seed0/nearest/test/result.json"].chain) == ["pretraining"]
+    assert runs["m1/seed0/finetune/test/result.json"].chain["training on the task"] is None
+    body = page(board).split("finetune/test/result.json</dd>")[1].split("Weights and source")[0]
+    places = [body.index(f">{line}</pre>") for line in (*told.values(), run.command)]
+    assert places == sorted(places)
+
+
 def test_ids_are_of_one_element_each_and_links_lead_to_one(read):
     ids = [attributes["id"] for _, attributes in read.elements if "id" in attributes]
     assert len(ids) == len(set(ids))

@@ -13,6 +13,7 @@ import torch
 from dense_data import write_ade, write_coco
 
 from semaim_mm.errors import InputError
+from semaim_mm.leaderboard.table import leaderboard
 from semaim_mm.runtime.evaluate import evaluate
 from semaim_mm.runtime.launch import build_runner, load_config, set_resume
 from semaim_mm.vit import SemAIMViT
@@ -110,6 +111,9 @@ def test_a_trained_detector_gives_the_same_number_in_a_new_process(coco, pretrai
     files = result["run"]["predictions"]
     detections = json.loads((tmp_path / "test" / files["bbox"]["file"]).read_text())
     assert {d["image_id"] for d in detections} <= {1, 2, 3, 4}
+    (row,) = leaderboard(tmp_path / "test", resamples=20).groups[0].rows
+    assert row.cells["bbox_mAP"].no_images is None and row.cells["bbox_mAP"].over_images.n == 4
+    assert result["run"]["command"].startswith(f"python tools/test.py {DET} ")
     started = result["checkpoint"]["started_from"]
     assert started["file"] == "epoch_1.pth" and started["coverage"]["matched"] > 40
 

@@ -22,15 +22,20 @@ FIELDS = (
     *(f"over_pretraining_seeds_{name}" for name in SPANS),
     *(f"over_test_images_these_weights_{name}" for name in SPANS),
     *("seed", "second_hand", "notes", "source"),
+    # of a comparison: the method that is subtracted, and what the seeds say of the difference
+    *("minus", "p", "p_corrected", "smallest_detectable"),
 )
 
 
 def csv_text(board: Leaderboard) -> str:
-    """A leaderboard -> CSV with a header; ``kind`` tells measured from published and the rest."""
+    """A leaderboard -> CSV with a header; ``kind`` tells measured from published and the rest.
+
+    A comparison's ``value`` is ``method`` less ``minus``. A task's note stands on all of its rows.
+    """
     out = io.StringIO()
     writer = csv.DictWriter(out, FIELDS, lineterminator="\n")
     writer.writeheader()
-    for line in (*_measured(board), *_beside(board)):
+    for line in (*_measured(board), *_compared(board), *_beside(board)):
         writer.writerow({name: safe(value) for name, value in line.items()})
     return out.getvalue()
 
@@ -47,7 +52,9 @@ def safe(value: Any) -> Any:
 
 def _measured(board: Leaderboard) -> Iterator[dict[str, Any]]:
     for group in ordered_groups(board):
+        said = board.notes.get(group.task)
         for row in group.rows:
+            notes = [*([said] if said else []), *marks(row)]
             cost = dict(zip(KINDS, cost_of(row).values(), strict=True))
             for name in group.metrics:
                 if name not in row.cells:
@@ -69,9 +76,30 @@ def _measured(board: Leaderboard) -> Iterator[dict[str, Any]]:
                     value=cell.value,
                     **_span("over_pretraining_seeds", cell.over_pretraining),
                     **_span("over_test_images_these_weights", cell.over_images),
-                    notes="; ".join(marks(row)),
+                    notes="; ".join(notes),
                     source="; ".join(run.path for run in row.runs),
                 )
+
+
+def _compared(board: Leaderboard) -> Iterator[dict[str, Any]]:
+    for item in board.comparisons:
+        seeds = item.over_pretraining
+        yield dict(
+            kind="comparison",
+            task=item.task,
+            fingerprint=item.fingerprint,
+            method=item.first,
+            minus=item.second,
+            arch=item.arch,
+            metric=item.metric,
+            value=None if seeds is None else seeds.value,
+            **_span("over_pretraining_seeds", seeds),
+            **_span("over_test_images_these_weights", item.over_images),
+            p=item.p,
+            p_corrected=item.corrected,
+            smallest_detectable=item.detectable,
+            notes=item.verdict,
+        )
 
 
 def _beside(board: Leaderboard) -> Iterator[dict[str, Any]]:

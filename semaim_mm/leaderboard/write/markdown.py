@@ -52,7 +52,7 @@ def markdown(board: Leaderboard) -> str:
         parts += ["## Declared comparisons", COMPARISON_NOTE, _comparisons(board.comparisons)]
     parts += ["## Measured, by protocol", GROUP_NOTE]
     for group in ordered_groups(board):
-        parts += _group(group)
+        parts += _group(group, board.notes.get(group.task))
     if not board.groups:
         parts.append("No result counts yet.")
     parts += ["## Published", PUBLISHED_NOTE, _published(board)]
@@ -105,7 +105,7 @@ def _overview(board: Leaderboard) -> str:
     return table(header, rows) if rows else ""
 
 
-def _group(group: Group) -> list[str]:
+def _group(group: Group, said: str | None) -> list[str]:
     unit, others = unit_of(group.metrics[group.headline]), shown_metrics(group)[1:]
     header = ["rank", "method", "arch", *TITLES, "seeds", f"{group.headline} ({unit})"]
     header += ["sd", "over pretraining seeds", "over test images, these weights", *others]
@@ -129,7 +129,8 @@ def _group(group: Group) -> list[str]:
         f"{plural(len(group.rows), 'row')}."
     )
     listed = "\n".join(f"- ({number}) {escape(note, 300)}" for number, note in enumerate(notes, 1))
-    return [f"### {escape(group.task)}", about, table(header, rows, LONGEST + 12), listed]
+    shown = table(header, rows, LONGEST + 12)
+    return [f"### {escape(group.task)}", about, escape(said or "", 400), shown, listed]
 
 
 def _comparisons(found: Iterable[Difference]) -> str:

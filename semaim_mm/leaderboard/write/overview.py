@@ -24,6 +24,7 @@ class Entry:
     headline: str = ""
     rows: tuple[Row, ...] = ()
     absent: tuple[Absent, ...] = ()
+    not_asked: bool = False
 
     def told(self) -> str:
         """-> in a few words."""
@@ -34,7 +35,12 @@ class Entry:
             found.append(with_margin(row.cells[self.headline].over_pretraining) + several)
         for kind, number in self.lacking.items():
             found.append(f"{plural(number, 'seed')} {kind}")
-        return "; ".join(found) or NONE
+        return "; ".join(found) or self.nothing
+
+    @property
+    def nothing(self) -> str:
+        """What stands where a method has no result: nobody asked for one, or nobody knows."""
+        return "not asked" if self.not_asked else NONE
 
     @property
     def lacking(self) -> dict[str, int]:
@@ -75,7 +81,12 @@ def overview(board: Leaderboard) -> Overview:
         absent = [item for item in board.absent if item.method == key[0] not in seen]
         seen.add(key[0])
         entries = tuple(
-            _entry(column, key, [a for a in absent if _home(a, columns) is column])
+            _entry(
+                column,
+                key,
+                [a for a in absent if _home(a, columns) is column],
+                (key[0], column.task) in board.not_asked,
+            )
             for column in columns
         )
         cost = cost_of(keys[key]) if key in keys else None
@@ -117,10 +128,10 @@ def place(name: str, order: Sequence[str]) -> tuple[int, str]:
     return (order.index(name) if name in order else len(order), name)
 
 
-def _entry(column: Column, key: tuple, absent: Sequence[Absent]) -> Entry:
+def _entry(column: Column, key: tuple, absent: Sequence[Absent], not_asked: bool) -> Entry:
     rows = column.group.rows if column.group else ()
     mine = tuple(row for row in rows if (row.method, row.arch, row.epochs) == key)
-    return Entry(column.group.headline if column.group else "", mine, tuple(absent))
+    return Entry(column.group.headline if column.group else "", mine, tuple(absent), not_asked)
 
 
 def _home(item: Absent, columns: Sequence[Column]) -> Column:

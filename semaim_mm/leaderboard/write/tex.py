@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from semaim_mm.leaderboard.model import Group, Leaderboard
 from semaim_mm.leaderboard.write.cost import TITLES, cost_of
 from semaim_mm.leaderboard.write.overview import ordered_groups, overview
-from semaim_mm.leaderboard.write.rows import marks, shown_metrics
+from semaim_mm.leaderboard.write.rows import marks, settings, shown_metrics
 from semaim_mm.leaderboard.write.text import NONE, clean, p_value, score, span, unit_of
 
 LONGEST = 48  # of a cell's text
@@ -75,7 +75,8 @@ def tex(board: Leaderboard) -> str:
     parts = [PREAMBLE, rf"\section*{{Leaderboard {escape(board.suite)}}}", *_overview(board)]
     parts += _comparisons(board)
     for group in ordered_groups(board):
-        parts += _group(group)
+        parts += _group(group, board.notes.get(group.task))
+    parts += _trials(board)
     parts += _published(board)
     parts += _absent(board)
     return "\n".join([*parts, r"\end{document}", ""])
@@ -133,10 +134,11 @@ def _overview(board: Leaderboard) -> list[str]:
             told = [entry.told() for entry in line.entries[start : start + WIDEST]]
             rows.append([clean(line.method, 24), line.arch or NONE, epochs, flops, *told])
         tables.append(table(caption, header, rows, "llrr" + "r" * len(columns)))
-    return tables
+    notes = [rf"{escape(task)}: {escape(note, 400)}\par" for task, note in board.notes.items()]
+    return tables + notes
 
 
-def _group(group: Group) -> list[str]:
+def _group(group: Group, said: str | None) -> list[str]:
     others = shown_metrics(group)[1:4]
     unit = unit_of(group.metrics[group.headline])
     header = ["", "method", "arch", *TITLES, "n", f"{group.headline} ({unit})", "sd"]
@@ -156,8 +158,22 @@ def _group(group: Group) -> list[str]:
         rf"{escape(group.data)}. 95\,\% intervals over pretraining seeds, and over test images "
         "with these weights."
     )
-    notes = [rf"{escape(doubt, 240)}\par" for doubt in doubts]
+    notes = [rf"{escape(note, 400)}\par" for note in ([said] if said else []) + doubts]
     return [table(caption, header, rows, "rllrrrrrrrrr" + "r" * len(others)), *notes]
+
+
+def _trials(board: Leaderboard) -> list[str]:
+    rows = []
+    for item in board.trials:
+        seed = NONE if item.seed is None else item.seed
+        told = [clean(item.method, 24), item.task, seed, settings(item), item.metric]
+        rows.append([*told, score(item.value), item.images])
+    caption = (
+        "Trials of the sweep, on images held out of the training set: what settings were chosen "
+        "by. None of these is ranked."
+    )
+    header = ("method", "task", "seed", "settings", "metric", "value", "images")
+    return [table(caption, header, rows, "llrllrr")] if rows else []
 
 
 def _comparisons(board: Leaderboard) -> list[str]:

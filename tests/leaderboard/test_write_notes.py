@@ -1,0 +1,85 @@
+"""What a task's note, a sweep's trials and a comparison say is in every format of the table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+from boards import NOTE, write_noted
+
+from semaim_mm.leaderboard.asked import asked_board, read_asked
+from semaim_mm.leaderboard.write.csv_file import csv_text
+from semaim_mm.leaderboard.write.markdown import escape as markdown_escape
+from semaim_mm.leaderboard.write.markdown import markdown
+from semaim_mm.leaderboard.write.page import page
+from semaim_mm.leaderboard.write.tex import escape as tex_escape
+from semaim_mm.leaderboard.write.tex import tex
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory):
+    root = write_noted(tmp_path_factory.mktemp("noted"))
+    return asked_board(root, read_asked(root), resamples=50)
+
+
+@pytest.fixture(scope="module")
+def lines(board):
+    return list(csv.DictReader(io.StringIO(csv_text(board))))
+
+
+def test_a_tasks_note_stands_in_its_section_of_the_page_and_in_no_other(board):
+    sections = page(board).split('class="group"')[1:]
+    told = "ranks nothing &amp; &lt;b&gt;shows&lt;/b&gt; the chain"
+    named = {group.task: told in text for group, text in zip(board.groups, sections, strict=True)}
+    # the sections are in the order of the suite's tasks: k-NN, then finetuning
+    assert list(named.values()) == [True, False] and len(board.groups) == 2
+
+
+def test_a_tasks_note_stands_in_its_section_of_the_markdown(board):
+    sections = markdown(board).split("\n### ")[1:]
+    assert [markdown_escape(NOTE, 400) in text for text in sections] == [True, False]
+
+
+def test_a_tasks_note_stands_below_its_table_in_tex(board):
+    text = tex(board)
+    told = tex_escape(NOTE, 400)
+    # once with the overview, once with the group
+    assert text.count(told) == 2
+    assert text.index(r"\textbf{knn}") < text.rindex(told) < text.index(r"\textbf{finetune}")
+
+
+def test_a_tasks_note_stands_on_each_of_its_rows_in_csv(lines):
+    measured = [line for line in lines if line["kind"] == "measured"]
+    assert {line["task"] for line in measured if NOTE in line["notes"]} == {"knn"}
+    assert all(NOTE in line["notes"] for line in measured if line["task"] == "knn")
+
+
+def test_a_note_stands_with_every_name_that_results_give_its_task(tmp_path):
+    root = write_noted(tmp_path)
+    suite = json.loads((root / "suite.json").read_text())
+    for stage in suite["stages"]:
+        stage["task"] = "nearest" if stage["kind"] == "test" else stage["task"]
+    (root / "suite.json").write_text(json.dumps(suite | dict(tasks=["nearest"])))
+    board = asked_board(root, read_asked(root), resamples=0)
+    assert board.notes == {"knn": NOTE, "finetune": NOTE}
+
+
+def test_a_sweeps_trials_stand_in_tex(board):
+    assert len(board.trials) == 1
+    text = tex(board).split("Trials of the sweep")[1].split(r"\end{longtable}")[0]
+    assert f"{tex_escape('base_lr=0.25')} & top1 & 65.00 & 60" in text
+
+
+def test_declared_comparisons_stand_in_csv_with_their_whole_numbers(board, lines):
+    found = [line for line in lines if line["kind"] == "comparison"]
+    assert len(found) == len(board.comparisons) == 2
+    for line, item in zip(found, board.comparisons, strict=True):
+        assert (line["method"], line["minus"], line["task"]) == (item.first, item.second, item.task)
+        assert float(line["value"]) == item.over_pretraining.value
+        assert float(line["over_pretraining_seeds_low"]) == item.over_pretraining.low
+        assert float(line["over_test_images_these_weights_high"]) == item.over_images.high
+        assert (float(line["p"]), float(line["p_corrected"])) == (item.p, item.corrected)
+        assert float(line["smallest_detectable"]) == item.detectable
+        assert line["notes"] == item.verdict and not line["rank"]
