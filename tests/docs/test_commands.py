@@ -243,6 +243,14 @@ def check_checkpoints(command: Command, words: list[str]) -> None:
 def test_every_checkpoint_that_a_page_names_is_where_its_leaf_writes_it():
     leaves = [path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.py")]
     folders = {default_work_dir(leaf).as_posix() for leaf in leaves}
+    for name in ("demo", "small"):
+        spec = Config.fromfile(ROOT / f"configs/suites/{name}.py")
+        folders |= {
+            f"work_dirs/suites/{name}/{method}/seed{seed}/pretrain"
+            for method, given in spec.methods.items()
+            for seed in spec.seeds
+            if "config" in given
+        }
     named = set()
     for page in pages():
         for path in re.findall(r"work_dirs/[\w./-]+\.pth", page.read_text()):
