@@ -1,7 +1,7 @@
 """Protocol "benchmarking": arXiv 2111.11429, 100 epochs. Windows of 16, shared tables, FPN.
 
 Its batch norms are synchronised over an update's 64 images: use 16 devices, or a larger batch_size;
-with accumulated steps their statistics are of fewer. Gradients are not compressed to fp16.
+with accumulated steps their statistics are of fewer.
 """
 
 _base_ = "detect_coco.py"

@@ -1,4 +1,7 @@
-"""Protocol "vitdet": arXiv 2203.16527, 100 epochs. Windows of 14, decomposed vectors, one map."""
+"""Protocol "vitdet": arXiv 2203.16527, 100 epochs. Windows of 14, decomposed vectors, one map.
+
+Gradients are exchanged as they are; its original compresses them to fp16.
+"""
 
 _base_ = "detect_coco.py"
 

@@ -32,3 +32,7 @@ model = dict(
     roi_head=dict(bbox_head=dict(norm_cfg=norm_cfg), mask_head=dict(norm_cfg=norm_cfg)),
 )
 optim_wrapper = dict(paramwise_cfg=dict(_delete_=True, layer_decay_rate=1.0, norm_decay_mult=0.0))
+param_scheduler = [
+    dict(type="LinearLR", start_factor=1e-3, by_epoch=False, end=20),
+    dict(type="CosineAnnealingLR", begin=20, eta_min=0.0, by_epoch=False),
+]

@@ -22,12 +22,16 @@ def sheet(rows: int, columns: int, width: float = 4.6, height: float = 3.6) -> t
 
 
 def line(
-    axes: Axes, found: Mapping[str, Interval], label: str | None = None, color: Any = None
+    axes: Axes,
+    found: Mapping[str, Interval],
+    label: str | None = None,
+    color: Any = None,
+    style: str = "-",
 ) -> None:
     """Intervals by position -> a line with its band."""
     places = [float(key) for key in found]
     values = [item.value for item in found.values()]
-    color = axes.plot(places, values, label=label, lw=1.6, color=color)[0]
+    color = axes.plot(places, values, label=label, lw=1.6, color=color, ls=style)[0]
     # a lone picture, or equal ones, have no interval: the band breaks there
     low, high = (
         [np.nan if item.low is None else bound(item) for item in found.values()]
@@ -49,7 +53,8 @@ def objects_figure(found: Mapping) -> Figure:
     last = names[-1]
     figure, axes = sheet(2, 2) if found["tau"] else sheet(1, 3)
     for order, shares in found["share"][last].items():
-        line(axes[0], _percent(shares), order)
+        # snake goes over the same rows as raster, so that their curves nearly coincide
+        line(axes[0], _percent(shares), order, style="--" if order == "snake" else "-")
     axes[0].set(ylabel="share on an object", title=f"By order, {last}")
     own = next(iter(found["share"][last]))
     for number, name in enumerate(names):
@@ -59,14 +64,15 @@ def objects_figure(found: Mapping) -> Figure:
     for place in axes[:2]:
         place.axhline(found["by_chance"].value, color="0.4", ls=":", lw=1)
         place.set(xlabel="first r % of the patches")
-        place.legend(fontsize=7)
+        place.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     centers = found["distance"][last]
     values = list(centers.values())
     bars = [[item.value - (item.low or item.value) for item in values]]
     bars.append([(item.high or item.value) - item.value for item in values])
     axes[2].bar(list(centers), [item.value for item in values], yerr=bars, color="#6a2c8c")
     axes[2].tick_params(axis="x", labelsize=8)
-    axes[2].set(ylabel="patches", title="From the farthest centre to an object")
+    axes[2].set(ylabel="patches", title="Chosen centre to nearest object")
+    axes[2].set_xlabel("of several centres, the one farthest off")
     if found["tau"]:
         _stability(axes[3], found["tau"])
     return figure

@@ -17,7 +17,7 @@ def webdataset() -> ModuleType:
     except ModuleNotFoundError as error:
         raise InputError(
             "Shards that are written, or fetched from a URL, need webdataset; install it by "
-            "pip install 'semaim_mm[shards]'."
+            "pip install '.[shards]'."
         ) from error
 
 

@@ -80,16 +80,6 @@ def authors_name(name: str) -> str | None:
     )
 
 
-def to_backbone_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The authors' state dict -> the backbone's part in mmpretrain's names."""
-    renamed = {}
-    for key, value in state.items():
-        if key.startswith(("query_blocks.", "prediction_head.", "gaussian_blur.", "head.")):
-            continue
-        renamed[(our_name(key) or "").removeprefix("backbone.")] = value
-    return renamed
-
-
 def rename_state(state: dict[str, Tensor], to: str) -> tuple[dict[str, Tensor], list[str]]:
     """A whole state dict renamed to 'ours' or 'authors' -> (renamed, names left out)."""
     rule = our_name if to == "ours" else authors_name

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from semaim_mm.errors import InputError
 from semaim_mm.interop.backbone_file import BackboneFile, Origin, read_backbone
 from semaim_mm.interop.conventions import ACTIVATIONS
+from semaim_mm.interop.fit_tables import fit_tables
 from semaim_mm.interop.patch_resample import resample_patches
 from semaim_mm.interop.refusals import describe, group_by_prefix
 from semaim_mm.interop.renaming import TABLE
 from semaim_mm.pos_embed import regrow_sincos
-from semaim_mm.rel_pos import CLS_ROWS, resize_table, table_rows
 
 # what follows the tokens that are taken need not be in the model that takes them
 _AFTER_TOKENS = ("ln1.*", "ln2.*")
@@ -66,7 +66,8 @@ def load_backbone_weights(
 ) -> Coverage:
     """Load ``path``, of any family that interop knows, into a SemAIMViT in place.
 
-    Position tables and relative-position tables of another grid are interpolated.
+    Position tables and relative-position tables (BEiT's, shared, decomposed) of another grid are
+    interpolated.
 
     Args:
         new_keys: names or patterns of backbone weights that the file need not have. Those that it
@@ -157,7 +158,7 @@ def _fit(
         changed.append(f"patch embedding resampled from {old} to {new} pixels")
     changed += _leave_extra_tokens(backbone, state, file.grid)
     changed += _fit_positions(backbone, state, file.grid, how.regrow_sincos)
-    _fit_tables(backbone, state, file.grid)
+    changed += fit_tables(backbone, state, file.grid)
     return state, changed
 
 
@@ -189,17 +190,6 @@ def _fit_positions(
     return [f"positions interpolated from {sizes} patches"]
 
 
-def _fit_tables(backbone: nn.Module, state: dict, grid: tuple[int, int]) -> None:
-    """Relative-position tables on the area that each block attends to, without CLS if it is out."""
-    for number, layer in enumerate(backbone.layers):
-        key = f"layers.{number}.attn.{TABLE}"
-        if key in state and layer.attn.rel_pos_window is not None:
-            table = state[key]
-            if not layer.attn.cls and len(table) == table_rows(grid):
-                table = table[:-CLS_ROWS]
-            state[key] = resize_table(table, grid, layer.attn.rel_pos_window)
-
-
 def _refuse_unused(backbone: nn.Module, file: BackboneFile, unused: Sequence[str]) -> None:
     bad = [key for key in unused if not any(fnmatch(key, p) for p in _AFTER_TOKENS)]
     # a norm left behind is named; one that the backbone's own tokens would need is missing above
@@ -222,6 +212,8 @@ def _remedy(keys: Sequence[str], depth: int) -> str:
         "*.gamma*.weight": "layer_scale_init_value=1e-5",
         "register_tokens": "num_registers=...",
         f"*{TABLE}": "rel_pos_bias=True",
+        "*.rel_pos_[hw]": "windows=dict(rel_pos='decomposed') with the checkpoint's windows",
+        "rel_pos_shared.*": "windows=dict(rel_pos='shared') with the checkpoint's windows",
         "patch_embed.projection.bias": "patch_cfg=dict(bias=True)",
         "*.qkv.bias": "qkv_bias=True",
     }

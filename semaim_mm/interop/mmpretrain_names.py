@@ -1,7 +1,7 @@
 """Names of mmpretrain, mmselfsup, mmcls and mmseg, which are also ours: ``layers.N.ln1``.
 
 mmseg's and the oldest mmcls' attention is torch's (``attn.attn.in_proj_weight``); BEiT keeps
-LayerScale beside attention and q and v biases apart.
+LayerScale beside attention and q and v biases apart; ViTSAM's position table is a map.
 """
 
 import re
@@ -34,8 +34,11 @@ _RULES = Rules(
         (_LAYER + r"gamma_1", r"layers.\1.attn.gamma1.weight"),
         (_LAYER + r"gamma_2", r"layers.\1.ffn.gamma2.weight"),
         (rf"rel_pos_bias\.{TABLE}", TABLE),
+        (_LAYER + r"attn\.rel_pos_[hw]|rel_pos_shared\.(whole|window)", r"\g<0>"),
     ],
-    drop=[r"mask_token$", r".*relative_position_index$", r"head\.", r"decoder"],
+    drop=[
+        r"mask_token$", r".*relative_position_index$", r"head\.", r"decoder", r"channel_reduction\."
+    ],
 )  # fmt: skip
 
 
@@ -45,6 +48,10 @@ def rename(state: State, guess: GridGuess) -> Found:
     biases = {k: renamed.pop(k) for k in list(renamed) if k.endswith((".q.bias", ".v.bias"))}
     renamed = spread_shared_table({**renamed, **fuse_qkv(biases)})
     layout = {"registers": "dist_token"} if "dist_token" in state else {}
+    table = renamed.get("pos_embed")
+    if table is not None and table.ndim == 4:
+        guess = GridGuess(told=tuple(table.shape[1:3]))
+        renamed["pos_embed"] = table.flatten(1, 2)
     place_positions(renamed, layout, guess)
     return Found(renamed, names, layout)
 

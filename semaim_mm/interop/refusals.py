@@ -21,7 +21,10 @@ _TRAITS = (
     (r"\.(q_norm|k_norm|ln_q|ln_k)\.", "normalised queries and keys (qk-norm)"),
     (r"\.attn\.(norm|inner_attn_ln|ln)\.|\.mlp\.(norm|ln)\.", "a norm inside a block (sub-LN)"),
     (r"\.attn\.gate\.", "gated attention"),
-    (r"rel_pos_[hw]$", "decomposed relative position (ViTDet, SAM)"),
+    (
+        r"blocks\.\d+\.attn\.rel_pos_[hw]$",
+        "decomposed relative position under names other than mmpretrain's (ViTDet, SAM)",
+    ),
     (r"\.rel_pos\.|\.rel_pos_mlp\.", "a learned function of relative position"),
     (r"\.(attns|ffns)\.|blocks\.\d+\.in_proj\.", "parallel attention and MLP branches"),
     (r"expert|\.gate\.wg|router", "a mixture of experts"),

@@ -163,8 +163,8 @@ def _main_panels(
     _patch_lines(axes, picture, alpha=0.25)
     _stars(axes, picture, centers)
     axes = sheet.panel(next(boxes), "similarity map", picture.source)
-    _image(axes, _gray(picture.image))
-    axes.imshow(picture.similarity, cmap="magma", alpha=0.7, extent=_extent(picture), zorder=1)
+    # opaque: a picture that shines through would make other cells than the peak the brightest
+    axes.imshow(picture.similarity, cmap="magma", extent=_extent(picture))
     _stars(axes, picture, centers)
     last = picture.similarity.size - 1
     axes = sheet.panel(next(boxes), f"order: {picture.own}", f"0 is first, {last} last")
@@ -194,10 +194,6 @@ def _extent(picture: OrderPicture) -> tuple[float, float, float, float]:
 
 def _image(axes: Axes, image: np.ndarray) -> None:
     axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="lanczos")
-
-
-def _gray(image: np.ndarray) -> np.ndarray:
-    return image.astype(float) @ np.array([0.299, 0.587, 0.114])
 
 
 def _order(axes: Axes, picture: OrderPicture, name: str) -> None:

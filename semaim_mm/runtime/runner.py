@@ -251,5 +251,5 @@ def _require_tensorboard() -> None:
         import tensorboard  # noqa: F401
     except ImportError as error:
         raise InputError(
-            "tensorboard=True needs the tensorboard package: pip install 'semaim_mm[tensorboard]'."
+            "tensorboard=True needs the tensorboard package: pip install '.[tensorboard]'."
         ) from error

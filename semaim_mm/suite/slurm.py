@@ -128,7 +128,7 @@ class SlurmJobs:
             import submitit
         except ImportError as error:
             raise InputError(
-                "--jobs slurm needs the package submitit; pip install 'semaim_mm[slurm]', or use "
+                "--jobs slurm needs the package submitit; pip install '.[slurm]', or use "
                 "--jobs print and submit the commands yourself."
             ) from error
         self.folder, self.cluster = folder / WHERE, cluster

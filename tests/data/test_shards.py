@@ -16,7 +16,7 @@ from semaim_mm.data.shard_store import ShardStore
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.launch import build_runner, load_config
 
-pytest.importorskip("webdataset", reason="an extra: pip install 'semaim_mm[shards]'")
+pytest.importorskip("webdataset", reason="an extra: pip install '.[shards]'")
 
 from semaim_mm.data.prepare.shards import write_shards
 

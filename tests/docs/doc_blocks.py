@@ -60,13 +60,13 @@ def recipe(*leaves: str) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def help_text(tool: str) -> str:
-    """A tool -> what it says of itself, in 80 columns."""
+def help_text(tool: str, *subcommand: str) -> str:
+    """A tool -> what it says of itself, or of a sub-command, in 80 columns."""
     spec = importlib.util.spec_from_file_location("shown_tool", ROOT / tool)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     former, width = sys.argv, os.environ.get("COLUMNS")
-    sys.argv, os.environ["COLUMNS"] = [tool, "--help"], "80"
+    sys.argv, os.environ["COLUMNS"] = [tool, *subcommand, "--help"], "80"
     try:
         with redirect_stdout(io.StringIO()) as told:
             module.main()
@@ -187,10 +187,6 @@ def _backbone(model: Mapping) -> dict[str, str]:
         words = dict(avg_featmap="mean of patch tokens, new LayerNorm", cls_token="CLS")
         found["pooling"] = words[backbone.get("out_type", "cls_token")]
     return found
-
-
-def _blocks(layers: list) -> str:
-    return "the last" if list(layers) == [-1] else _settings_value(layers)
 
 
 def _loss(model: Mapping) -> dict[str, str]:

@@ -139,6 +139,6 @@ def known(cfg: Config, key: str) -> bool:
     return True
 
 
-def flags_of(tool: str) -> set[str]:
-    """A tool -> the flags that its help names."""
-    return set(re.findall(r"--[\w-]+", help_text(tool)))
+def flags_of(tool: str, *subcommand: str) -> set[str]:
+    """A tool -> the flags that its help, or a sub-command's, names."""
+    return set(re.findall(r"--[\w-]+", help_text(tool, *subcommand)))

@@ -17,12 +17,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import write_images
-from doc_blocks import ROOT
+from doc_blocks import ROOT, pages
 from doc_fences import OTHER, SHELL, Command, all_commands, all_fences
 from doc_tools import check_options, flags_of, launched, run, runs_but_for_data
 from mmengine.config import Config
 from mmengine.model import BaseModel
 
+from semaim_mm.runtime.launch import default_work_dir
 from semaim_mm.runtime.runner import TransferRunner
 
 COMMANDS = all_commands()
@@ -134,6 +135,33 @@ def build_site(command: Command, tool: str, words: list[str]) -> None:
     assert words[0] == "build" and (ROOT / "mkdocs.yml").is_file()
 
 
+def no_training(command: Command, tool: str, words: list[str]) -> None:
+    def patch(module) -> None:
+        module.compare = lambda out, seeds: out.mkdir(parents=True) or {}
+        module.table = module.verdicts = lambda found: ""
+
+    assert run(tool, words, patch) == 0
+
+
+def measured(command: Command, tool: str, words: list[str]) -> None:
+    # it trains for minutes; test_measured_analysis.py looks at what it writes
+    assert (ROOT / tool).is_file() and words == [], command.place
+
+
+def pytest_of_files(command: Command, tool: str, words: list[str]) -> None:
+    named = [word for word in words if not word.startswith("-")]
+    assert named and all((ROOT / word).exists() for word in named), command.place
+
+
+def extras(command: Command, tool: str, words: list[str]) -> None:
+    """The package lies in no registry: it is installed from where it was cloned, with extras."""
+    assert words[0] == "install", command.place
+    known = re.findall(r'^    "(\w+)": \[', (ROOT / "setup.py").read_text(), re.MULTILINE)
+    for word in words[1:]:
+        found = re.fullmatch(r"\.\[(\w+)\]", word)
+        assert found and found[1] in known, f"{command.place}: {word} is not one of .{known}"
+
+
 CHECKS = {
     "tools/train.py": train_or_test,
     "tools/test.py": train_or_test,
@@ -156,6 +184,10 @@ CHECKS = {
     "tools/dist_train.sh": by_launcher("torchrun"),
     "tools/dist_test.sh": by_launcher("torchrun"),
     "tools/slurm_train.sh": by_launcher("srun"),
+    "tools/learning_check.py": no_training,
+    "tests/docs/measured_analysis.py": measured,
+    "pytest": pytest_of_files,
+    "pip": extras,
     "make": make,
     "mkdocs": build_site,
 }
@@ -188,7 +220,10 @@ def test_a_command_is_as_its_tool_takes_it(command, monkeypatch):
         monkeypatch.setenv(key, value)
     if command.is_synopsis:
         named = set(re.findall(r"--[\w-]+", " ".join(command.words)))
-        assert named <= flags_of(command.program), command.place
+        # a sub-command has a help of its own
+        first = [w for w in command.words[:1] if re.fullmatch(r"[a-z]\w+", w)]
+        flags = flags_of(command.program) | (flags_of(command.program, *first) if first else set())
+        assert named <= flags, command.place
         return
     CHECKS[command.program](command, command.program, command.words)
 
@@ -203,3 +238,30 @@ def check_checkpoints(command: Command, words: list[str]) -> None:
         loop = Config.fromfile(f"configs/{folder}/{stem}.py").train_cfg
         length = loop.get("max_iters" if kind == "iter" else "max_epochs")
         assert length == int(number), f"{command.place}: {word}, but the leaf trains {length}"
+
+
+def test_every_checkpoint_that_a_page_names_is_where_its_leaf_writes_it():
+    leaves = [path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.py")]
+    folders = {default_work_dir(leaf).as_posix() for leaf in leaves}
+    for name in ("demo", "small"):
+        spec = Config.fromfile(ROOT / f"configs/suites/{name}.py")
+        folders |= {
+            f"work_dirs/suites/{name}/{method}/seed{seed}/pretrain"
+            for method, given in spec.methods.items()
+            for seed in spec.seeds
+            if "config" in given
+        }
+    named = set()
+    for page in pages():
+        for path in re.findall(r"work_dirs/[\w./-]+\.pth", page.read_text()):
+            named.add((page.name, path))
+    made = r"work_dirs/semaim_tiny_timm\.pth"  # by the tutorial's own command
+    lost = [n for n in named if str(Path(n[1]).parent) not in folders and not re.match(made, n[1])]
+    assert len(named) > 5 and lost == []
+
+
+def test_every_message_installs_extras_from_the_clone():
+    known = re.findall(r'^    "(\w+)": \[', (ROOT / "setup.py").read_text(), re.MULTILINE)
+    for path in [*(ROOT / "semaim_mm").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
+        for project, extra in re.findall(r"pip install '([\w.]*)\[(\w+)\]'", path.read_text()):
+            assert project == "." and extra in known, path

@@ -1,5 +1,7 @@
 """The order figure: it shows the model's own order and all others, and says what it can't show."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -115,6 +117,28 @@ def test_the_centre_is_the_peak_of_the_map_and_every_order_with_one_shows_it(run
     assert picture.ranks["semantic"][peak] == 0
     assert picture.centers["multi_center"][0] == peak
     assert "raster" not in picture.centers and "similarity" not in picture.centers
+
+
+def test_the_brightest_cell_of_the_drawn_map_is_the_starred_peak(run, image):
+    picture = examine(load_model(run()), image)
+    row, column = peak = picture.centers["semantic"][0]
+    # nothing of a picture that is black at the peak alone may shine through
+    black = np.full_like(picture.image, 255)
+    black[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = 0
+    figure = draw(replace(picture, image=black))
+    axes = figure.axes[2]
+    for star in list(axes.lines):
+        star.remove()
+    figure.canvas.draw()
+    drawn = np.asarray(figure.canvas.buffer_rgba())[..., :3].astype(int).sum(2)
+    box = axes.get_window_extent()
+    rows, columns = picture.similarity.shape
+    cells = np.empty((rows, columns))
+    for row, column in np.ndindex(rows, columns):
+        x = box.x0 + (column + 0.5) * box.width / columns
+        y = drawn.shape[0] - (box.y1 - (row + 0.5) * box.height / rows)
+        cells[row, column] = drawn[int(y), int(x)]
+    assert np.unravel_index(cells.argmax(), cells.shape) == peak
 
 
 def test_a_perfect_prediction_would_look_like_the_target(run, image, monkeypatch):

@@ -9,7 +9,6 @@ import re
 from functools import cache
 from pathlib import Path
 
-import mmdet
 import pytest
 import torch
 from decay_settings import DECAY, FLAT, LR, MMPRETRAINS, TOKENS, settings, wrap
@@ -20,28 +19,32 @@ from torch import nn
 import semaim_mm.transfer.pyramid  # noqa: F401  (registration)
 from semaim_mm.arch import SIZES
 
-DETECTOR = Path(mmdet.__file__).parent / ".mim/configs/_base_/models/mask-rcnn_r50_fpn.py"
+LEAVES = Path(__file__).resolve().parents[2] / "configs" / "det"
 # what has no weight decay beside tokens and positions, by name, as the recipes say it
 FREE = {
-    "detector": r"\.ln\d?\.(weight|bias)$|^neck\.levels\.0\.0\.1\.(weight|bias)$|\.rel_pos_[hw]$",
+    "vitdet": r"\.ln\d?\.(weight|bias)$|^neck\.levels\.0\.0\.1\.(weight|bias)$",
+    "benchmarking": r"\.(ln\d?|bn)\.(weight|bias)$|^neck\.0\.upsample_4x\.1\.|\.rel_pos_shared\.",
     "segmenter": r"\.bias$|\.(ln\d?|bn)\.weight$|^neck\.upsample_4x\.1\.weight$",
     "classifier": r"\.bias$|\.ln\d?\.weight$",
 }
-PARAMWISE = dict(detector=dict(norm_decay_mult=0.0), segmenter=FLAT, classifier=FLAT)
+PARAMWISE = dict(segmenter=FLAT, classifier=FLAT)
 
 
 def backbone(arch: str, **kwargs) -> dict:
     return dict(type="mmpretrain.SemAIMViT", arch=arch, final_norm=False, **kwargs)
 
 
-def detector(arch: str) -> tuple[str, dict]:
-    cfg = Config.fromfile(DETECTOR).model
-    windows = dict(size=14, rel_pos="decomposed")
-    cfg.backbone = backbone(
-        arch, img_size=1024, out_type="featmap", with_cls_token=False, windows=windows
-    )
-    cfg.neck = dict(type="SimpleFeaturePyramid", in_channels=SIZES[arch][0])
-    return "mmdet", cfg
+def leaf_of(protocol: str, arch: str) -> Config:
+    size = dict(base="b", large="l")[arch]
+    return Config.fromfile(LEAVES / f"mask-rcnn_semaim-vit{size}_{protocol}-100ep_coco.py")
+
+
+def vitdet(arch: str) -> tuple[str, dict]:
+    return "mmdet", leaf_of("vitdet", arch).model
+
+
+def benchmarking(arch: str) -> tuple[str, dict]:
+    return "mmdet", leaf_of("benchmarking", arch).model
 
 
 def segmenter(arch: str) -> tuple[str, dict]:
@@ -93,11 +96,22 @@ def expected(name: str, depth: int, rate: float, free: str) -> tuple[float, floa
     return rate ** (depth + 1 - layer), decay
 
 
+def paramwise_of(make, arch: str, rate: float) -> dict:
+    """A leaf's own settings where it is a shipped one, those of its recipe else."""
+    if make.__name__ in PARAMWISE:
+        return dict(layer_decay_rate=rate, **PARAMWISE[make.__name__])
+    wrapper = leaf_of(make.__name__, arch).optim_wrapper
+    assert wrapper.constructor == "LayerDecayConstructor"
+    assert wrapper.optimizer.weight_decay == DECAY
+    return wrapper.paramwise_cfg.to_dict()
+
+
 @pytest.mark.parametrize(
     "make, arch, rate, stem, first, last",
     [
-        (detector, "base", 0.7, 0.009688901, 0.013841287, 0.7),
-        (detector, "large", 0.8, 0.003777893, 0.004722366, 0.8),
+        (vitdet, "base", 0.7, 0.009688901, 0.013841287, 0.7),
+        (vitdet, "large", 0.8, 0.003777893, 0.004722366, 0.8),
+        (benchmarking, "base", 1.0, 1.0, 1.0, 1.0),
         (segmenter, "base", 0.65, 0.003697205, 0.005688009, 0.65),
         (segmenter, "large", 0.75, 0.000752543, 0.001003391, 0.75),
         (classifier, "base", 0.65, 0.003697205, 0.005688009, 0.65),
@@ -106,23 +120,36 @@ def expected(name: str, depth: int, rate: float, free: str) -> tuple[float, floa
 )
 def test_every_parameter_has_the_rate_and_decay_of_its_place(make, arch, rate, stem, first, last):
     model, depth, kind = on_meta(make, arch), SIZES[arch][1], make.__name__
-    wrapper = wrap(model, dict(layer_decay_rate=rate, **PARAMWISE[kind]))
+    wrapper = wrap(model, paramwise_of(make, arch, rate))
     found = {name: (lr / LR, wd) for name, (lr, wd) in settings(model, wrapper).items()}
-    table = {n: expected(n, depth, rate, FREE[kind]) for n, _ in model.named_parameters()}
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    table = {name: expected(name, depth, rate, FREE[kind]) for name in trained}
     print(f"\n{kind}, ViT-{arch}, rate {rate}: lr scale, weight decay, parameter")
     for name in table:
         print(f"{found[name][0]:.6f} {found[name][1]:.2f} {name}")
     assert found.keys() == table.keys()
     assert not {n: (found[n], table[n]) for n in table if found[n] != pytest.approx(table[n])}
     # the ends of the scale as numbers, not by the rule
-    assert found["backbone.pos_embed"] == pytest.approx((stem, 0), rel=1e-6)
+    if make is benchmarking:
+        assert "backbone.pos_embed" not in found  # frozen
+    else:
+        assert found["backbone.pos_embed"] == pytest.approx((stem, 0), rel=1e-6)
     assert found["backbone.patch_embed.projection.weight"] == pytest.approx((stem, DECAY), rel=1e-6)
     assert found["backbone.layers.0.attn.qkv.weight"][0] == pytest.approx(first, rel=1e-6)
     assert found[f"backbone.layers.{depth - 1}.attn.qkv.weight"][0] == pytest.approx(last)
     outside = [found[name][0] for name in table if not name.startswith("backbone.")]
     assert len(outside) > 1 and set(outside) == {1.0}
     # with and without weight decay, of the stem, every block and the rest
-    assert len(wrapper.optimizer.param_groups) == 2 * (depth + 2)
+    assert len(wrapper.optimizer.param_groups) == 2 * (1 if rate == 1 else depth + 2)
+
+
+def test_relative_position_decays_where_its_protocol_says_so():
+    tables = {}
+    for make in (vitdet, benchmarking):
+        model = on_meta(make, "base")
+        found = settings(model, wrap(model, paramwise_of(make, "base", 1.0)))
+        tables[make] = [wd for name, (_, wd) in found.items() if "rel_pos" in name]
+    assert tables == {vitdet: [DECAY] * 24, benchmarking: [0.0] * 2}
 
 
 @pytest.mark.parametrize("arch", ["base", "large"])
