@@ -25,6 +25,7 @@ STANDARD = {
     "linear": "configs/cls/linear_vit{size}.py",
     "finetune": "configs/cls/finetune_vit{size}.py",
     "coco": "configs/det/mask-rcnn_semaim-vit{size}_vitdet-100ep_coco.py",
+    "coco-benchmarking": "configs/det/mask-rcnn_semaim-vit{size}_benchmarking-100ep_coco.py",
     "ade20k": "configs/seg/upernet_semaim-vit{size}_160k_ade20k-512x512.py",
 }
 KEYS = (
@@ -94,6 +95,12 @@ class Spec(NamedTuple):
     def folder(self) -> Path:
         return self.out / self.name
 
+    def asks(self, method: str, task: str) -> bool:
+        """Whether the suite puts a method through a task."""
+        found = self.methods[method]
+        alone = found.own_tasks_alone and task not in found.tasks
+        return not alone and task not in found.without
+
 
 def read_spec(path: str) -> Spec:
     """A config file -> the suite it describes.
@@ -138,8 +145,18 @@ def read_spec(path: str) -> Spec:
     return spec
 
 
-def spec_of_checkpoint(path: str, tasks: list[str]) -> Spec:
-    """A full-size checkpoint of any family and names of STANDARD -> the suite that judges it."""
+def spec_of_checkpoint(
+    path: str,
+    tasks: Sequence[str],
+    gpus: int = 0,
+    seeds: Sequence[int] = (0,),
+    slurm: Mapping[str, Any] = MappingProxyType({}),
+) -> Spec:
+    """A full-size checkpoint of any family and names of STANDARD -> the suite that judges it.
+
+    Raises:
+        InputError: an unknown task, a size without leaves, a value of another kind than its key's.
+    """
     unknown = [task for task in tasks if task not in STANDARD]
     if unknown:
         raise InputError(
@@ -154,9 +171,23 @@ def spec_of_checkpoint(path: str, tasks: list[str]) -> Spec:
             "suite with leaves of that size."
         )
     leaves = {task: Task(STANDARD[task].format(size=sizes[width])) for task in tasks}
+    absent = [task for task, leaf in leaves.items() if not Path(leaf.config).is_file()]
+    if absent:
+        raise InputError(
+            f"--tasks {','.join(absent)} has no leaf for ViT-{sizes[width].upper()}; leave it out, "
+            "or write a suite with one of your own."
+        )
+    check_keys(dict(gpus=gpus, seeds=seeds, slurm=dict(slurm)), SUITE, "The command")
     # many checkpoints are called alike
     name = re.sub(r"[^\w.+-]", "_", f"{Path(path).stem}-{sha256_of(path)[:8]}")
-    return Spec(name=name, methods={name: Method(checkpoint=path)}, tasks=leaves)
+    return Spec(
+        name=name,
+        methods={name: Method(checkpoint=path)},
+        tasks=leaves,
+        seeds=tuple(seeds),
+        gpus=gpus,
+        slurm=slurm,
+    )
 
 
 def check_spec(spec: Spec, path: str) -> None:

@@ -56,8 +56,7 @@ def plan(spec: Spec) -> list[Stage]:
                 start = _stage(spec, "pretrain", name, "pretrain", seed, method)
                 stages.append(start)
             for task, leaf in spec.tasks.items():
-                alone = method.own_tasks_alone and task not in method.tasks
-                if alone or task in method.without:
+                if not spec.asks(name, task):
                     continue
                 if own := method.tasks.get(task):
                     leaf = own._replace(options={**leaf.options, **own.options})

@@ -45,8 +45,10 @@ def plan_table(stages: Sequence[Stage]) -> Table:
         view.add_row(
             Text(stage.name), stage.config.removeprefix("configs/"), length_of(stage), state, told
         )
-    rest = f", {unknown} stage(s) of a kind not run here yet" if unknown else ""
-    view.caption = f"expected, one after another: {_time(total)}{rest}"
+    view.caption = f"expected, one after another: {_time(total)}"
+    if unknown:
+        told = f"at least {_time(total)}, and {unknown} stage(s) of unknown length"
+        view.caption = f"expected, one after another: {told}"
     if elsewhere:
         view.caption += f"\n* measured on {shipped()['machine']}"
     return view
@@ -104,6 +106,9 @@ def results_table(spec: Spec, outcomes: Sequence[Outcome]) -> Table:
     for method in spec.methods:
         cells = []
         for task in spec.tasks:
+            if not spec.asks(method, task):
+                cells.append("not asked")
+                continue
             mine = [
                 o
                 for o in outcomes

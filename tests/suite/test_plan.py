@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from io import StringIO
 
 import pytest
 from machine import SPEC, spec_in
+from rich.console import Console
 
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.launch import load_config
@@ -13,7 +15,7 @@ from semaim_mm.suite.execute import input_of
 from semaim_mm.suite.places import without_place
 from semaim_mm.suite.spec import Task, read_spec, spec_of_checkpoint
 from semaim_mm.suite.stages import command_of, plan, with_their_inputs
-from semaim_mm.suite.view import commands
+from semaim_mm.suite.view import commands, results_table
 
 
 def test_the_plan_has_every_stage_after_what_it_needs(tmp_path):
@@ -195,7 +197,7 @@ def test_an_option_that_nothing_reads_is_named(line, message, tmp_path):
 READ = (
     *("total_batch", "base_lr", "holdout", "precision", "load_from", "custom_hooks"),
     *("train_cfg.max_epochs", "train_cfg.val_begin", "train_dataloader.pin_memory"),
-    *("train_dataloader.dataset.pipeline.0.type", "train_dataloader._delete_"),
+    *("train_dataloader.dataset.dataset.pipeline.0.type", "train_dataloader._delete_"),
     *("optim_wrapper.clip_grad", "randomness.deterministic", "model_wrapper_cfg.broadcast_buffers"),
     *("model.backbone.drop_path_rate", "default_hooks.checkpoint.max_keep_ckpts"),
 )
@@ -204,7 +206,11 @@ READ = (
 def test_a_key_that_a_leaf_or_the_runner_reads_has_a_place():
     cfg = load_config("configs/cls/finetune_tiny.py").to_dict()
     assert without_place(cfg, READ) == []
-    wrong = ["train_dataloader.dataset.pipeline.99.type", "train_cfg.max_iters", "model_cfg.x"]
+    wrong = [
+        "train_dataloader.dataset.dataset.pipeline.99.type",
+        "train_cfg.max_iters",
+        "model_cfg.x",
+    ]
     assert without_place(cfg, wrong) == wrong
 
 
@@ -221,11 +227,29 @@ def test_a_checkpoint_with_tasks_is_a_suite(tmp_path):
         f"{spec.name}/seed0/coco/train",
         f"{spec.name}/seed0/coco/test",
     ]
+    both = spec_of_checkpoint(
+        str(tmp_path / "mine.pth"), ["coco-benchmarking"], 8, [1, 2], dict(timeout_min=60)
+    )
+    leaf = "configs/det/mask-rcnn_semaim-vitb_benchmarking-100ep_coco.py"
+    assert both.tasks == {"coco-benchmarking": Task(leaf)}
+    assert (both.gpus, both.seeds, both.slurm) == (8, (1, 2), dict(timeout_min=60))
+    assert {stage.gpus for stage in plan(both)} == {8}
+    with pytest.raises(InputError, match="The command: gpus=-1 must be a whole number"):
+        spec_of_checkpoint(str(tmp_path / "mine.pth"), ["knn"], -1)
     # another file of the same name is another suite
     torch.save(SemAIMViT(arch="base").state_dict(), tmp_path / "mine.pth")
     assert spec_of_checkpoint(str(tmp_path / "mine.pth"), ["knn"]).name != spec.name
     with pytest.raises(InputError, match="--tasks voc is none of"):
         spec_of_checkpoint(str(tmp_path / "mine.pth"), ["voc"])
+
+
+def test_a_task_that_a_method_is_not_put_through_is_told_apart_from_one_without_a_figure(tmp_path):
+    spec = spec_in(tmp_path, SPEC.replace('t="random"', 't="random", without=["ade20k"]'))
+    console = Console(width=200, record=True, file=StringIO())
+    console.print(results_table(spec, []))
+    rows = {line.split()[1]: line for line in console.export_text().splitlines() if "│" in line}
+    assert "not asked" not in rows["semantic"]
+    assert rows["random"].count("not asked") == rows["pixels"].count("not asked") == 1
 
 
 @pytest.mark.parametrize("name", ["demo", "small"])
