@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.structures import InstanceData, PixelData
+from mmengine.visualization import Visualizer
 from PIL import Image
 
 from semaim_mm.errors import InputError
@@ -166,6 +167,23 @@ def test_a_detector_is_drawn_beside_its_ground_truth(files):
     np.testing.assert_array_equal(np.random.get_state()[1], before)
 
 
+def test_labels_lie_above_masks_and_tell_scores_in_the_titles_unit(files, monkeypatch):
+    picture = load_predictor(detector(files.root), "random")(files.images[0])
+    drawn = []
+    for name in ("draw_texts", "draw_binary_masks"):
+
+        def record(self, first, *args, name=name, **kwargs):
+            drawn.append(first if name == "draw_texts" else name)
+
+        monkeypatch.setattr(Visualizer, name, record)
+    panels(picture, score_thr=0.0)
+    found = picture.prediction
+    pairs = zip(found.labels.tolist(), found.scores.tolist(), strict=True)
+    scored = [f"{picture.classes[label]} {score:.3f}" for label, score in pairs]
+    masks = "draw_binary_masks"
+    assert drawn == [masks, *scored, masks, "bird", "boat (crowd)"]
+
+
 def test_a_segmenter_is_drawn_beside_its_ground_truth(files):
     predictor = load_predictor(segmenter(files.root), "random")
     picture = predictor(files.images[1])
@@ -220,7 +238,7 @@ def test_the_config_s_weights_are_loaded_strictly(files):
     assert [p.name for p in checkpoint.parent.iterdir()] == ["iter_9.pth", "predictions"]
     del state["decode_head.conv_seg.bias"]
     torch.save(dict(state_dict=state), checkpoint)
-    with pytest.raises(InputError, match="lacks 1 weights"):
+    with pytest.raises(InputError, match="lacks 1 of 32 weights"):
         load_predictor(path, str(checkpoint))
 
 
