@@ -115,7 +115,7 @@ def _instance_panel(
     enlarged = InstanceData(
         bboxes=instances.bboxes * scale,
         labels=instances.labels,
-        **{key: instances[key] for key in ("scores", "label_names") if key in instances},
+        label_names=_label_texts(instances, picture.classes),
     )
     if "masks" in instances and len(instances):
         enlarged.masks = torch.from_numpy(_nearest(instances.masks.numpy(), image.shape[:2]))
@@ -129,11 +129,28 @@ def _instance_panel(
     return Panel(title, visualizer.get_image())
 
 
-class _Objects(DetLocalVisualizer):
-    """mmdet's visualiser with labels of one size; its own shrink on small objects."""
+def _label_texts(instances: InstanceData, classes: Sequence[str]) -> list[str]:
+    """What stands at each box: its class, and the score in the unit of ``score_thr``."""
+    names = instances.get("label_names") or [classes[int(label)] for label in instances.labels]
+    if "scores" not in instances:
+        return list(names)
+    scores = instances.scores.tolist()
+    return [f"{name} {score:.3f}" for name, score in zip(names, scores, strict=True)]
 
-    def draw_texts(self, texts, positions, font_sizes=None, **kwargs):
-        return super().draw_texts(texts, positions, font_sizes=LABEL, **kwargs)
+
+class _Objects(DetLocalVisualizer):
+    """mmdet's visualiser with labels of one size, above all masks; its own lie under them."""
+
+    def draw_texts(self, *args, **kwargs):
+        self._later.append((args, kwargs | dict(font_sizes=LABEL)))
+        return self
+
+    def _draw_instances(self, *args, **kwargs):
+        self._later = []
+        super()._draw_instances(*args, **kwargs)
+        for args, kwargs in self._later:
+            super().draw_texts(*args, **kwargs)
+        return self.get_image()
 
 
 def _label_panel(title: str, image: np.ndarray, map_: PixelData, picture: Picture) -> Panel:

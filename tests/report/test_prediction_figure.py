@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.structures import InstanceData, PixelData
+from mmengine.visualization import Visualizer
 from PIL import Image
 
 from semaim_mm.errors import InputError
@@ -164,6 +165,23 @@ def test_a_detector_is_drawn_beside_its_ground_truth(files):
     before = np.random.get_state()[1].copy()
     np.testing.assert_array_equal(panels(picture)[0].image, truth.image)
     np.testing.assert_array_equal(np.random.get_state()[1], before)
+
+
+def test_labels_lie_above_masks_and_tell_scores_in_the_titles_unit(files, monkeypatch):
+    picture = load_predictor(detector(files.root), "random")(files.images[0])
+    drawn = []
+    for name in ("draw_texts", "draw_binary_masks"):
+
+        def record(self, first, *args, name=name, **kwargs):
+            drawn.append(first if name == "draw_texts" else name)
+
+        monkeypatch.setattr(Visualizer, name, record)
+    panels(picture, score_thr=0.0)
+    found = picture.prediction
+    pairs = zip(found.labels.tolist(), found.scores.tolist(), strict=True)
+    scored = [f"{picture.classes[label]} {score:.3f}" for label, score in pairs]
+    masks = "draw_binary_masks"
+    assert drawn == [masks, *scored, masks, "bird", "boat (crowd)"]
 
 
 def test_a_segmenter_is_drawn_beside_its_ground_truth(files):
