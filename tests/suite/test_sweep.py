@@ -121,7 +121,7 @@ def test_trials_are_published_and_stand_in_no_cell_of_the_table(tmp_path, machin
         "model.backbone.drop_path_rate": 0.0,
     }
     table = results_table(spec, outcomes)
-    assert [str(cell) for cell in table.columns[2].cells] == ["50.0 50.0", "50.0 50.0", "-"]
+    assert [str(cell) for cell in table.columns[2].cells] == ["50.0 50.0", "50.0 50.0", "not asked"]
 
 
 @pytest.mark.parametrize(
