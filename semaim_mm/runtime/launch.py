@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from semaim_mm.errors import InputError
+from semaim_mm.runtime.places import without_place
 from semaim_mm.runtime.reliable.newest import newest_checkpoint
 from semaim_mm.runtime.reliable.stop import Stopped
 
@@ -22,11 +24,21 @@ from semaim_mm.runtime.reliable.stop import Stopped
 def load_config(
     path: str, options: dict | None = None, work_dir: str | None = None, launcher: str = "none"
 ) -> Config:
-    """Read a config, merge overrides, and name its work dir after its folder and file."""
+    """Read a config, merge overrides, and name its work dir after its folder and file.
+
+    Raises:
+        InputError: no such file, a file that is no config, an override that nothing would read.
+    """
     if not Path(path).is_file():
         raise InputError(f"There is no config file at {path}; see configs/ for those shipped.")
-    cfg = Config.fromfile(path)
+    cfg = _read(path)
     if options:
+        absent = without_place(cfg.to_dict(), options)
+        if absent:
+            raise InputError(
+                f"{path} has no part that would take {', '.join(absent)}, so it would change "
+                "nothing; mend the key."
+            )
         try:
             cfg.merge_from_dict(options)
         except (TypeError, LookupError, ValueError) as error:
@@ -35,6 +47,22 @@ def load_config(
     if work_dir is not None or cfg.get("work_dir") is None:
         cfg.work_dir = work_dir or str(default_work_dir(path))
     return cfg
+
+
+def _read(path: str) -> Config:
+    try:
+        return Config.fromfile(path)
+    except InputError:
+        raise
+    except Exception as error:  # whatever Python code in a file of a user's own may raise
+        if os.environ.get("SEMAIM_DEBUG") == "1":
+            raise
+        line = getattr(error, "lineno", None)
+        place = f"{path}, line {line}" if line else path
+        raise InputError(
+            f"{place} can't be read as a config ({type(error).__name__}: {error}); mend it. "
+            "SEMAIM_DEBUG=1 shows the trace."
+        ) from error
 
 
 def set_checkpoint(cfg: Config, checkpoint: str | None) -> None:
@@ -119,12 +147,25 @@ def user_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         print("stopped: the same command goes on from here where it can.", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        print(f"error: {unexpected(error)}", file=sys.stderr)
+        raise
     if torch.distributed.is_initialized():
         # a process that leaves while its peers still talk to it aborts them
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
     if code:
         sys.exit(code)
+
+
+def unexpected(error: Exception) -> str:
+    """A sentence to stand above the trace of an error that this package did not foresee."""
+    frames = traceback.extract_tb(error.__traceback__)
+    first = str(error).strip().splitlines()[:1]
+    told = f"{type(error).__name__}: {first[0] if first else 'it says no more'}"
+    if any(Path(frame.filename).name == "build_functions.py" for frame in frames):
+        return f"What the config names could not be built ({told}); mend it. The trace follows."
+    return f"{told}. Nothing here foresaw that; the trace follows, for a report of it."
 
 
 def sentence(error: InputError) -> Any:

@@ -1,21 +1,19 @@
-"""Keys of a config and of its model, checked by type and range before anything is built from them.
+"""The model of a config and the runner's own keys, checked by type and range before it is built.
 
-The types are the annotations of this package's own classes; parts of other libraries are theirs to
-judge. What a class refuses by itself, with more to say, is left to it.
+Parts of other libraries are theirs to judge. What a class refuses by itself, with more to say, is
+left to it.
 """
 
-import inspect
-import math
-import types
-import typing
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Real
+from os import PathLike
 from typing import Any
 
 from mmpretrain.registry import MODELS
 
 from semaim_mm.errors import InputError
 from semaim_mm.pretrain.order import ORDERS
+from semaim_mm.runtime.arguments import check_arguments, fits, told
 from semaim_mm.windows import Windows
 
 POSITIVE = ("embed_dims", "num_heads", "num_layers", "feedforward_channels", "depth", "patch_size")
@@ -39,14 +37,21 @@ KEYS = dict(
     unreadable_budget=int | None,
     bad_annotations=str | None,
     precision=str | None,
+    tensorboard=bool,
+    data_root=str | PathLike | None,
+    test_set=str | None,
+    work_dir=str | PathLike,
+    load_from=str | PathLike | None,
+    resume=bool,
+    default_scope=str | None,
 )
 
 
 def check_keys(cfg: Mapping[str, Any]) -> None:
     """Raise InputError for a key of the runner's, at the top of a config, of another kind."""
     for key, hint in KEYS.items():
-        if key in cfg and not _fits(cfg[key], hint):
-            raise InputError(f"{key}={cfg[key]!r} is not {_told(hint)}; mend the config.")
+        if key in cfg and not fits(cfg[key], hint):
+            raise InputError(f"{key}={cfg[key]!r} is not {told(hint)}; mend the config.")
     check_model(cfg.get("model"))
 
 
@@ -57,44 +62,24 @@ def check_model(model: Any, where: str = "model") -> None:
     kind = _class_of(model, where)
     if kind is not None and kind.__module__.split(".")[0] == "semaim_mm":
         check_arguments(kind, model, where)
+        _check_ranges(model, where)
+        if kind.__name__ == "SemAIM":
+            for key, names in PARTS_OF_SEMAIM.items():
+                _check_part(key, names, model.get(key), where)
     parts = _parts()
     for key, value in model.items():
         place = f"{where}.{key}"
         if key == "arch" and isinstance(value, Mapping):
             _check_arch(value, place)
         elif key in parts and isinstance(value, Mapping):
-            check_arguments(parts[key], value, place)
+            check_arguments(parts[key], value, place, not_theirs=())
+            _check_ranges(value, place)
         elif isinstance(value, Mapping) and (key == "order" or "type" in value):
             check_model(value, place)
         elif isinstance(value, list | tuple):
             for number, item in enumerate(value):
                 if isinstance(item, Mapping) and "type" in item:
                     check_model(item, f"{place}.{number}")
-
-
-def check_arguments(kind: type, given: Mapping[str, Any], where: str) -> None:
-    """Compare a dict's keys and values with a class's arguments; see ``check_model``."""
-    hints, open_ended = _arguments(kind)
-    for key, value in given.items():
-        place = f"{where}.{key}"
-        if key in ("type", "_scope_") and kind not in _parts().values():
-            continue
-        if key not in hints:
-            if open_ended:
-                continue
-            raise InputError(
-                f"{place}: {kind.__name__} takes no {key!r}; it takes "
-                f"{', '.join(name for name in hints if name != 'student')}."
-            )
-        if not _fits(value, hints[key]):
-            raise InputError(
-                f"{place}={value!r} is not what {kind.__name__} takes there, {_told(hints[key])}; "
-                "mend the config."
-            )
-        _check_range(key, value, place)
-    if kind.__name__ == "SemAIM":
-        for key, names in PARTS_OF_SEMAIM.items():
-            _check_part(key, names, given.get(key), where)
 
 
 def _check_part(key: str, names: tuple[str, ...], part: Any, where: str) -> None:
@@ -131,61 +116,9 @@ def _class_of(model: Mapping[str, Any], where: str) -> type | None:
     return kind
 
 
-def _arguments(kind: type) -> tuple[dict[str, Any], bool]:
-    """-> annotations by argument, base classes' too, and whether others may be given."""
-    if issubclass(kind, tuple):
-        return typing.get_type_hints(kind), False
-    found: dict[str, Any] = {}
-    more = False
-    for base in kind.__mro__:
-        if "__init__" not in vars(base) or base is object:
-            continue
-        parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
-        own = base.__module__.startswith("semaim_mm")
-        hints = typing.get_type_hints(base.__init__) if own else {}
-        more = False
-        for parameter in parameters:
-            if parameter.kind is parameter.VAR_KEYWORD:
-                more = True
-            elif parameter.kind is not parameter.VAR_POSITIONAL:
-                found.setdefault(parameter.name, hints.get(parameter.name, Any))
-        if not more:
-            return found, False
-    return found, more
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    origin = typing.get_origin(hint)
-    if hint is Any:
-        return True
-    if hint is None or hint is types.NoneType:
-        return value is None
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, one) for one in typing.get_args(hint))
-    if hint is bool:
-        return isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint is float:
-        return isinstance(value, Real) and not isinstance(value, bool) and _is_finite(value)
-    origin = origin or hint
-    if origin in (Sequence, list, tuple):
-        element = (*typing.get_args(hint), Any)[0]
-        return isinstance(value, list | tuple) and all(_fits(one, element) for one in value)
-    if origin in (dict, Mapping):
-        return isinstance(value, Mapping)
-    return not isinstance(origin, type) or isinstance(value, origin)
-
-
-def _is_finite(value: Real) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
-
-
-def _told(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+def _check_ranges(given: Mapping[str, Any], where: str) -> None:
+    for key, value in given.items():
+        _check_range(key, value, f"{where}.{key}")
 
 
 def _check_range(key: str, value: Any, place: str) -> None:

@@ -33,6 +33,7 @@ from semaim_mm.runtime.reliable.loops import resumable
 from semaim_mm.runtime.reliable.newest import newest_checkpoint
 from semaim_mm.runtime.reliable.runner import ReliableRunner
 from semaim_mm.runtime.reliable.worker import outlive_stop_signals
+from semaim_mm.runtime.run_keys import check_run
 from semaim_mm.runtime.spread import spread_keys
 from semaim_mm.runtime.wrapper import wrapper_settings
 
@@ -62,6 +63,7 @@ class TransferRunner(ReliableRunner):
     def from_cfg(cls, cfg: Any) -> "TransferRunner":
         cfg = copy.deepcopy(cfg)
         check_keys(cfg)
+        check_run(cfg)
         spread_keys(cfg)
         check_model(cfg["model"])
         state_backbone(cfg)

@@ -13,7 +13,7 @@ from typing import Any
 
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.launch import load_config
-from semaim_mm.suite.places import without_place
+from semaim_mm.runtime.places import without_place
 
 BASE = "base"  # the method that the cells are compared with
 

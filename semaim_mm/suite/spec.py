@@ -14,8 +14,8 @@ from semaim_mm.interop.backbone_file import read_backbone
 from semaim_mm.interop.checkpoint_file import sha256_of
 from semaim_mm.leaderboard.compare import check_declared
 from semaim_mm.runtime.launch import load_config
+from semaim_mm.runtime.places import without_place
 from semaim_mm.suite.grid import expand_grid
-from semaim_mm.suite.places import without_place
 from semaim_mm.suite.spec_keys import METHOD, SUITE, TASK, check_keys
 from semaim_mm.suite.sweep import HOLDOUT, check_sweep
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.launch import load_config
-from semaim_mm.suite.places import without_place
+from semaim_mm.runtime.places import without_place
 from semaim_mm.suite.spec import Method, Spec, Task
 from semaim_mm.suite.sweep import choose, grid_points
 

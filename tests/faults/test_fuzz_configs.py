@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
 from conftest import TINY, merge
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from mmpretrain.registry import MODELS
+from leaf_facts import full_size_leaves
+from mmpretrain.registry import MODELS, TRANSFORMS
 from test_fuzz_files import places, put
 
 from semaim_mm.errors import InputError
 from semaim_mm.pretrain.draws import Draws
 from semaim_mm.pretrain.order import ORDERS, build_order
-from semaim_mm.runtime.launch import build_runner, load_config
+from semaim_mm.runtime.launch import build_runner, load_config, user_errors
 from semaim_mm.runtime.model_keys import check_keys, check_model
+from semaim_mm.runtime.run_keys import check_run
 from semaim_mm.runtime.spread import spread_keys
 
 BASE = dict(type="SemAIM", similarity_from="online", cls_last=False, ema=None)
@@ -129,6 +133,31 @@ def test_an_order_of_any_arguments_permutes_any_grid_or_is_named(name, grid, cha
         ({"total_batch": "4"}, "total_batch='4'"),
         ({"classes": 3}, "classes=3"),
         ({"num_classes": 3}, "model.head.num_classes"),
+        ({"train_dataloader.batch_size": "abc"}, "train_dataloader.batch_size='abc'"),
+        ({"train_dataloader.num_workers": -1}, "train_dataloader.num_workers=-1"),
+        ({"train_dataloader.sampler.type": "Keyd"}, "train_dataloader.sampler.type='Keyd'"),
+        ({"train_dataloader.dataset.dataset.split": 3}, "dataset.dataset.split=3"),
+        ({"train_dataloader.dataset.dataset.pipeline.2.probb": 0.5}, "pipeline.2.probb"),
+        ({"train_dataloader.dataset.dataset.pipeline": "x"}, "dataset.dataset.pipeline='x'"),
+        ({"val_cfg.mean_dataloader.batch_size": 0}, "val_cfg.mean_dataloader.batch_size=0"),
+        ({"randomness.seed": "abc"}, "randomness.seed='abc'"),
+        ({"randomness.seed": -1}, "randomness.seed=-1"),
+        ({"train_cfg.max_epochs": 0}, "train_cfg.max_epochs=0"),
+        ({"train_cfg.val_interval": "x"}, "train_cfg.val_interval='x'"),
+        ({"default_hooks.checkpoint.interval": "x"}, "default_hooks.checkpoint.interval='x'"),
+        ({"default_hooks.checkpoint.type": "Safe"}, "default_hooks.checkpoint.type='Safe'"),
+        ({"custom_hooks": 3}, "custom_hooks=3"),
+        ({"optim_wrapper.optimizer.weight_decay": "x"}, "optim_wrapper.optimizer.weight_decay='x'"),
+        ({"optim_wrapper.optimizer.betas": [0.9, 2]}, "optim_wrapper.optimizer.betas=[0.9, 2]"),
+        ({"optim_wrapper.optimizer.lr": 1e-3}, "would count for nothing beside base_lr"),
+        ({"optim_wrapper.optimizer.type": "Adamw"}, "optim_wrapper.optimizer.type='Adamw'"),
+        ({"param_scheduler.0.end": "x"}, "param_scheduler.0.end='x'"),
+        ({"log_processor.window_size": "x"}, "log_processor.window_size='x'"),
+        ({"log_level": "FOO"}, "log_level='FOO'"),
+        ({"env_cfg.mp_cfg": 3}, "env_cfg.mp_cfg=3"),
+        ({"visualizer.type": "Foo"}, "visualizer.type='Foo'"),
+        ({"data_root": 3}, "data_root=3"),
+        ({"load_from": 5}, "load_from=5"),
     ],
 )
 def test_the_runner_names_the_key_before_it_builds(options, key, tmp_path):
@@ -151,3 +180,71 @@ def test_a_top_level_key_of_any_value_is_taken_or_named(key, value):
         check_model(cfg["model"])
     except InputError as error:
         assert key in str(error)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"train_dataloader.batchsize": 3}, "train_dataloader.batchsize"),
+        ({"modle.order": "raster"}, "modle.order"),
+        ({"train_cfg.max_epoch": 3}, "train_cfg.max_epoch"),
+        ({"model": 3, "total_batc": 3}, "total_batc"),
+    ],
+)
+def test_an_override_that_nothing_would_read_is_refused(options, told):
+    with pytest.raises(InputError, match=f"no part that would take {told}, so it would change"):
+        load_config("configs/pretrain/semaim_tiny.py", options)
+
+
+def test_an_override_describes_a_part_that_the_config_leaves_out():
+    cfg = load_config("configs/pretrain/semaim_tiny.py", {"model.ema.start": 0.9})
+    assert cfg.model.ema.start == 0.9
+
+
+@pytest.mark.parametrize("text", ["model = dict(", "model = missing", "_base_ = 'nowhere.py'"])
+def test_a_file_that_is_no_config_is_told_by_its_name(text, tmp_path):
+    path = tmp_path / "leaf.py"
+    path.write_text(text + "\n")
+    with pytest.raises(InputError, match=r"leaf\.py.* can't be read as a config \(.+\); mend it"):
+        load_config(str(path))
+
+
+LEAVES = ["configs/pretrain/semaim_tiny.py", "configs/cls/finetune_tiny.py"]
+LEAVES += ["configs/cls/knn_tiny.py", "configs/det/mask-rcnn_tiny_vitdet.py"]
+LEAVES += ["configs/seg/upernet_tiny.py"]
+# the run's parts, that check_run answers for: the model's are mutated above
+PARTS = ("train_dataloader", "val_dataloader", "test_dataloader", "train_cfg", "val_cfg")
+PARTS += ("test_cfg", "optim_wrapper", "param_scheduler", "default_hooks", "custom_hooks")
+PARTS += ("randomness", "log_processor", "visualizer", "env_cfg", "test_evaluator", "val_evaluator")
+
+
+@cache
+def leaf_and_keys(name: str) -> tuple[dict, list[tuple]]:
+    cfg = load_config(name).to_dict()
+    return cfg, [where for where in places(cfg) if where and where[0] in PARTS]
+
+
+@settings_of(300)
+@given(data=st.data())
+def test_a_key_of_a_run_of_any_value_is_taken_or_named(data):
+    cfg, keys = leaf_and_keys(data.draw(st.sampled_from(LEAVES)))
+    where = data.draw(st.sampled_from(keys))
+    try:
+        check_run(put(cfg, where, data.draw(VALUES)))
+    except InputError as error:
+        assert any(str(key) in str(error) for key in where), (where, error)
+
+
+@pytest.mark.parametrize("name", full_size_leaves())
+def test_no_leaf_is_refused(name):
+    check_run(load_config(name))
+
+
+def test_what_no_check_foresaw_has_a_sentence_above_its_trace(capsys):
+    step = dict(type="RandomFlip", prob="x")
+    with pytest.raises(ValueError), user_errors():
+        TRANSFORMS.build(step)
+    assert "error: What the config names could not be built (ValueError" in capsys.readouterr().err
+    with pytest.raises(ZeroDivisionError), user_errors():
+        1 / 0  # noqa: B018
+    assert "error: ZeroDivisionError: division by zero. Nothing" in capsys.readouterr().err

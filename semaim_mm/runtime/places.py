@@ -55,6 +55,8 @@ def _has_place(cfg: Mapping[str, Any], key: str) -> bool:
                 return False
             part = part[int(name)]
             continue
+        if part is None:
+            return True  # a part that is left out, here described after all
         if not isinstance(part, Mapping):
             return False
         if name not in part:
