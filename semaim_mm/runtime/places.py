@@ -32,14 +32,14 @@ ARGUMENTS = {
 OPEN = ("env_cfg", "model_wrapper_cfg", "data_preprocessor", "paramwise_cfg", "default_hooks")
 # at the top of a config, beside mmengine's and model_keys': what else the runner and tools read
 READ = ("tta_model", "augmented_test", "find_unused_parameters", "tensorboard", "selection")
-READ += ("model_wrapper_cfg",)
+READ += ("model_wrapper_cfg", "tuned")
 
 
 def without_place(cfg: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
     """A config and dotted keys -> those that nothing in it would take.
 
-    A key has a place that the config states, one in a part with a ``type`` (an argument of it), or
-    one that mmengine or this package's runner reads.
+    A key has a place that the config states, one in a part with a ``type`` (an argument of it, for
+    that class to judge), or one that mmengine or this package's runner reads.
     """
     return [key for key in keys if not _has_place(cfg, key)]
 
@@ -48,8 +48,9 @@ def _has_place(cfg: Mapping[str, Any], key: str) -> bool:
     first, *rest = key.split(".")
     if first not in cfg:
         return first in _top()
-    part, above = cfg[first], first
+    part, above, typed = cfg[first], first, False
     for name in rest:
+        typed = typed or (isinstance(part, Mapping) and "type" in part)
         if isinstance(part, list | tuple):
             if not name.isdigit() or int(name) >= len(part):
                 return False
@@ -60,7 +61,7 @@ def _has_place(cfg: Mapping[str, Any], key: str) -> bool:
         if not isinstance(part, Mapping):
             return False
         if name not in part:
-            taken = "type" in part or name == "_delete_" or above in OPEN
+            taken = typed or name == "_delete_" or above in OPEN
             return taken or (above == first and name in _arguments(first, part.get("by_epoch")))
         part, above = part[name], name
     return True
