@@ -77,6 +77,7 @@ def write_images(folder: Path, count: int, size: int = 24, seed: int = 0) -> lis
     return paths
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist's, which reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file's tests go to one worker, as they share what they make; so do all full-size models.
 
