@@ -1,7 +1,7 @@
 # Two commands for a newcomer: make demo, make test. Each sets up .venv by itself.
 PY := .venv/bin/python
 # a test process a core, a thread a process; tests/conftest.py says which tests stay together
-PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -q tests -n logical --maxprocesses 8 --dist loadgroup
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -q tests -n logical --maxprocesses 8 --dist loadfile
 
 .PHONY: help setup demo test test-slow docs bench bench-gpu lint format lock audit clean
 

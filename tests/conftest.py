@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,15 +78,21 @@ def write_images(folder: Path, count: int, size: int = 24, seed: int = 0) -> lis
     return paths
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist's, which reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """A file's tests go to one worker, as they share what they make; so do all full-size models.
 
-    Two of those at a time take more memory than a machine of two cores has.
+    Two of those at a time take more memory than a machine of two cores has. Not by xdist_group,
+    which pytest 9.2 and xdist 3.8 leave without effect.
     """
-    for item in items:
-        group = "full_size" if item.path.name.startswith("test_full_size") else item.path.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = Path(nodeid.split("::")[0])
+            return "full_size" if path.name.startswith("test_full_size") else path.as_posix()
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(autouse=True, scope="session")
