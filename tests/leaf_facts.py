@@ -16,6 +16,7 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import MODELS, PARAM_SCHEDULERS, init_default_scope
 
 import semaim_mm.dense  # noqa: F401  (registration)
+from semaim_mm.arch import settle_arch
 from semaim_mm.runtime.spread import spread_keys
 
 ROOT = Path(__file__).parent.parent
@@ -30,6 +31,26 @@ def full_size_leaves(*folders: str) -> list[str]:
         found += sorted((ROOT / "configs" / folder).glob("*.py"))
     names = [path.relative_to(ROOT).as_posix() for path in found]
     return [name for name in names if "tiny" not in name]
+
+
+def keep_few_blocks(model: Config, blocks: int = 4) -> None:
+    """Take most blocks out of a ViT-L or H, in place; its width and all that is built on it stay.
+
+    Its whole depth is built by ``leaf_facts``, without memory.
+    """
+    backbone = model.backbone
+    if backbone.get("arch") not in ("large", "huge"):
+        return
+    arch = settle_arch(backbone.arch)
+    depth, backbone.arch = arch["num_layers"], dict(arch, num_layers=blocks)
+    if isinstance(backbone.get("out_indices"), list | tuple):
+        backbone.out_indices = list(range(blocks))
+    if backbone.get("frozen_stages") == depth:
+        backbone.frozen_stages = blocks
+    if "query_depth" in (model.get("neck") or {}):
+        model.neck.query_depth = blocks
+    if len(model.get("layers", ())) > 1:
+        model.layers = list(range(blocks))
 
 
 def leaf_facts(name: str) -> dict:

@@ -114,8 +114,8 @@ class SuiteRun:
     def _begin(self, stage: Stage) -> None:
         """Start a stage unless its record says that it is finished."""
         checkpoint = input_of(stage, self.stages)
-        key, head = key_of(stage, checkpoint), self._head(stage)
-        if is_finished(stage, key):
+        key, head = key_of(stage, self.stages), self._head(stage)
+        if is_finished(stage, key, self.stages):
             self._end(Outcome(stage, "finished before"), "finished before")
             return
         former = read_state(stage) or {}

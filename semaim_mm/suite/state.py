@@ -2,40 +2,52 @@
 
 ``stage.json`` beside a stage's output holds its key, a hash of the resolved config, the SHA-256 of
 the checkpoint that it started from and that of the data's manifest, and the SHA-256 of its output.
+A checkpoint may be deleted once all that start from it are finished: they count on.
 """
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
 from semaim_mm.data.prepare.manifest import manifest_of
+from semaim_mm.errors import InputError
 from semaim_mm.interop.checkpoint_file import sha256_of
 from semaim_mm.report.provenance import config_hash
 from semaim_mm.report.result import canonical, replacing, sha256_text
 from semaim_mm.runtime.launch import load_config
 from semaim_mm.runtime.spread import datasets_of, spread_keys
-from semaim_mm.suite.stages import Stage, output_of
+from semaim_mm.suite.stages import Stage, output_of, settle
 
 FILE_NAME = "stage.json"
 
 
-def key_of(stage: Stage, checkpoint: str | None) -> str:
-    """A stage and its input, a file, 'random' or None -> the hash that its record must have."""
+def key_of(stage: Stage, stages: Sequence[Stage] = ()) -> str:
+    """A settled stage of a plan -> the hash that its record must have."""
     cfg = load_config(stage.config, stage.options)
     config = config_hash(cfg)
-    weights = checkpoint
-    if checkpoint not in (None, "random"):
-        weights = sha256_of(checkpoint)
     content = dict(
         kind=stage.kind,
         config=config,
-        checkpoint=weights,
+        checkpoint=_weights_of(stage, stages),
         data=sorted(_read_by(cfg)),
     )
     return sha256_text(canonical(content))
+
+
+def _weights_of(stage: Stage, stages: Sequence[Stage]) -> str | None:
+    """-> the SHA-256 of what a stage starts from, 'random', or None."""
+    if stage.needs is None:
+        given = stage.checkpoint
+        return given if given in (None, "random") else sha256_of(given)
+    source = next(other for other in stages if other.name == stage.needs)
+    output = output_of(source)
+    if output.is_file():
+        return sha256_of(output)
+    return (read_state(source) or {}).get("output_sha256")
 
 
 def _read_by(cfg: Config) -> set[str]:
@@ -65,13 +77,27 @@ def write_state(stage: Stage, **record: Any) -> None:
         temporary.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
-def is_finished(stage: Stage, key: str) -> bool:
-    """Whether a stage ran to its end with this key, and its output is still what it wrote."""
+def is_finished(stage: Stage, key: str, stages: Sequence[Stage] = ()) -> bool:
+    """Whether a stage ran to its end with this key, and its output is still what it wrote.
+
+    An output that is gone is not missed where all stages that start from it are finished.
+    """
     record = read_state(stage)
     if not record or record.get("status") != "complete" or record.get("key") != key:
         return False
     output = output_of(stage)
-    return output.is_file() and sha256_of(output) == record["output_sha256"]
+    if output.is_file():
+        return sha256_of(output) == record["output_sha256"]
+    heirs = [other for other in stages if other.needs == stage.name]
+    return bool(heirs) and all(_is_finished(heir, stages) for heir in heirs)
+
+
+def _is_finished(stage: Stage, stages: Sequence[Stage]) -> bool:
+    try:
+        stage = settle(stage, stages)
+    except (InputError, OSError):
+        return False
+    return is_finished(stage, key_of(stage, stages), stages)
 
 
 def clear_if_stale(stage: Stage, key: str) -> Path | None:

@@ -66,10 +66,10 @@ def states_of(stages: Sequence[Stage]) -> dict[str, str]:
 def _state(stage: Stage, stages: Sequence[Stage]) -> str:
     try:
         stage = settle(stage, stages)
-        key = key_of(stage, input_of(stage, stages))
+        key = key_of(stage, stages)
     except (InputError, OSError):
         return "to run"  # and to fail, with its reason
-    return "finished" if is_finished(stage, key) else "to run"
+    return "finished" if is_finished(stage, key, stages) else "to run"
 
 
 def length_of(stage: Stage) -> str:

@@ -45,7 +45,7 @@ def test_stages_run_side_by_side_and_none_before_its_input(tmp_path):
 def test_a_job_that_outlived_the_runner_is_taken_up_by_its_number(tmp_path, machine):
     spec = spec_in(tmp_path)
     stage = plan(spec)[0]
-    write_state(stage, status="running", key=key_of(stage, None), job="4711")
+    write_state(stage, status="running", key=key_of(stage), job="4711")
     machine.go(spec)
     assert machine.taken_up[0] == "4711" and set(machine.taken_up[1:]) == {None}
     assert read_state(stage)["job"] == "job 1"
@@ -249,7 +249,7 @@ def test_a_training_that_says_it_is_incomplete_is_not_complete(tmp_path, machine
     stage = plan(spec)[0]
     stage.folder.mkdir(parents=True)
     (stage.folder / "status.json").write_text(json.dumps(dict(status="incomplete")))
-    write_state(stage, status="running", key=key_of(stage, None))
+    write_state(stage, status="running", key=key_of(stage))
     outcomes = machine.outcomes(spec)
     assert {o.stage.name: o.status for o in outcomes}[stage.name] == "failed"
     assert exit_code(outcomes) == 1
@@ -273,3 +273,22 @@ def test_two_processes_do_not_run_one_suite(tmp_path):
     refused = pytest.raises(InputError, match="Another process runs this suite")
     with alone_in(tmp_path), refused, alone_in(tmp_path):
         pass
+
+
+def test_a_checkpoint_may_be_deleted_once_all_that_start_from_it_are_finished(tmp_path, machine):
+    spec = spec_in(tmp_path)
+    machine.go(spec)
+    stages = plan(spec)
+    pretrain = next(stage for stage in stages if stage.name == "semantic/seed0/pretrain")
+    for stage in stages:
+        if stage.kind != "test":
+            output_of(stage).unlink()
+    assert set(states_of(stages).values()) == {"finished"}
+    assert set(machine.go(spec).values()) == {"finished before"} and machine.ran == []
+    # one of them is asked for anew, so the checkpoint is made again; here its bytes are the same,
+    # and the others count on
+    heir = next(stage for stage in stages if stage.name == "semantic/seed0/knn/test")
+    output_of(heir).unlink()
+    assert states_of(stages)[pretrain.name] == "to run"
+    machine.go(spec)
+    assert machine.ran == [pretrain.name, heir.name]

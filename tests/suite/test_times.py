@@ -22,7 +22,7 @@ def test_times_of_this_suite_count_before_the_shipped_ones(tmp_path, monkeypatch
     assert expectations(stages)["semantic/seed0/knn/test"] == Expected(20, True)
     assert "semantic/seed0/pretrain" not in expectations(stages)
     first = next(stage for stage in stages if stage.name == "random/seed0/knn/test")
-    write_state(first, status="complete", key=key_of(first, "random"), seconds=7.0)
+    write_state(first, status="complete", key=key_of(first), seconds=7.0)
     assert expectations(stages)["semantic/seed1/knn/test"] == Expected(7.0, False)
 
 
