@@ -12,9 +12,10 @@ from rich.console import Console
 
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.launch import user_errors
+from semaim_mm.suite.checkpoint_spec import STANDARD, spec_of_checkpoint
 from semaim_mm.suite.execute import exit_code
 from semaim_mm.suite.run import run_suite
-from semaim_mm.suite.spec import STANDARD, read_spec, spec_of_checkpoint
+from semaim_mm.suite.spec import read_spec
 from semaim_mm.suite.stages import plan, with_their_inputs
 from semaim_mm.suite.summary import write_summary
 from semaim_mm.suite.view import commands, plan_table, results_table

@@ -1,4 +1,4 @@
-"""What a suite compares: methods x tasks x seeds, read from a short config or the command line."""
+"""What a suite compares: methods x tasks x seeds, read from a short config."""
 
 import argparse
 import re
@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 from mmengine.config import Config, DictAction
 
 from semaim_mm.errors import InputError
-from semaim_mm.interop.backbone_file import read_backbone
-from semaim_mm.interop.checkpoint_file import sha256_of
 from semaim_mm.leaderboard.compare import check_declared
 from semaim_mm.runtime.launch import load_config
 from semaim_mm.runtime.places import without_place
@@ -19,15 +17,6 @@ from semaim_mm.suite.grid import expand_grid
 from semaim_mm.suite.spec_keys import METHOD, SUITE, TASK, check_keys
 from semaim_mm.suite.sweep import HOLDOUT, check_sweep
 
-# the common case: tasks of a full-size checkpoint by name
-STANDARD = {
-    "knn": "configs/cls/knn_vit{size}.py",
-    "linear": "configs/cls/linear_vit{size}.py",
-    "finetune": "configs/cls/finetune_vit{size}.py",
-    "coco": "configs/det/mask-rcnn_semaim-vit{size}_vitdet-100ep_coco.py",
-    "coco-benchmarking": "configs/det/mask-rcnn_semaim-vit{size}_benchmarking-100ep_coco.py",
-    "ade20k": "configs/seg/upernet_semaim-vit{size}_160k_ade20k-512x512.py",
-}
 KEYS = (
     *("name", "methods", "base", "grid", "tasks", "seeds", "comparisons"),
     *("sweep", "holdout", "notes", "out", "gpus", "slurm"),
@@ -143,51 +132,6 @@ def read_spec(path: str) -> Spec:
     )
     check_spec(spec, path)
     return spec
-
-
-def spec_of_checkpoint(
-    path: str,
-    tasks: Sequence[str],
-    gpus: int = 0,
-    seeds: Sequence[int] = (0,),
-    slurm: Mapping[str, Any] = MappingProxyType({}),
-) -> Spec:
-    """A full-size checkpoint of any family and names of STANDARD -> the suite that judges it.
-
-    Raises:
-        InputError: an unknown task, a size without leaves, a value of another kind than its key's.
-    """
-    unknown = [task for task in tasks if task not in STANDARD]
-    if unknown:
-        raise InputError(
-            f"--tasks {','.join(unknown)} is none of {', '.join(STANDARD)}; choose among them, or "
-            "write a suite."
-        )
-    width = read_backbone(path).state["patch_embed.projection.weight"].shape[0]
-    sizes = {768: "b", 1024: "l"}
-    if width not in sizes:
-        raise InputError(
-            f"{path} has a width of {width}; --tasks knows ViT-B (768) and ViT-L (1024). Write a "
-            "suite with leaves of that size."
-        )
-    leaves = {task: Task(STANDARD[task].format(size=sizes[width])) for task in tasks}
-    absent = [task for task, leaf in leaves.items() if not Path(leaf.config).is_file()]
-    if absent:
-        raise InputError(
-            f"--tasks {','.join(absent)} has no leaf for ViT-{sizes[width].upper()}; leave it out, "
-            "or write a suite with one of your own."
-        )
-    check_keys(dict(gpus=gpus, seeds=seeds, slurm=dict(slurm)), SUITE, "The command")
-    # many checkpoints are called alike
-    name = re.sub(r"[^\w.+-]", "_", f"{Path(path).stem}-{sha256_of(path)[:8]}")
-    return Spec(
-        name=name,
-        methods={name: Method(checkpoint=path)},
-        tasks=leaves,
-        seeds=tuple(seeds),
-        gpus=gpus,
-        slurm=slurm,
-    )
 
 
 def check_spec(spec: Spec, path: str) -> None:

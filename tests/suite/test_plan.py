@@ -12,8 +12,9 @@ from rich.console import Console
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.launch import load_config
 from semaim_mm.runtime.places import without_place
+from semaim_mm.suite.checkpoint_spec import spec_of_checkpoint
 from semaim_mm.suite.execute import input_of
-from semaim_mm.suite.spec import Task, read_spec, spec_of_checkpoint
+from semaim_mm.suite.spec import Task, read_spec
 from semaim_mm.suite.stages import command_of, plan, with_their_inputs
 from semaim_mm.suite.view import commands, results_table
 
