@@ -34,12 +34,12 @@ def full_size_leaves(*folders: str) -> list[str]:
 
 
 def keep_few_blocks(model: Config, blocks: int = 4) -> None:
-    """Take most blocks out of a ViT-L or H, in place; its width and all that is built on it stay.
+    """Take most blocks out of a SemAIMViT, in place; its width and all that is built on it stay.
 
     Its whole depth is built by ``leaf_facts``, without memory.
     """
     backbone = model.backbone
-    if backbone.get("arch") not in ("large", "huge"):
+    if not backbone.get("type", "SemAIMViT").endswith("SemAIMViT"):
         return
     arch = settle_arch(backbone.arch)
     depth, backbone.arch = arch["num_layers"], dict(arch, num_layers=blocks)
@@ -48,7 +48,7 @@ def keep_few_blocks(model: Config, blocks: int = 4) -> None:
     if backbone.get("frozen_stages") == depth:
         backbone.frozen_stages = blocks
     if "query_depth" in (model.get("neck") or {}):
-        model.neck.query_depth = blocks
+        model.neck.query_depth = min(blocks, model.neck.query_depth)
     if len(model.get("layers", ())) > 1:
         model.layers = list(range(blocks))
 

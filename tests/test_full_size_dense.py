@@ -18,9 +18,10 @@ from semaim_mm.runtime.launch import build_runner, load_config
 from semaim_mm.vit import SemAIMViT
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("share_of_cores")]
-# the multi-scale leaf trains nothing of its own; shorter ones differ by their length alone
-SHORTER = ("-ms.py", "-25ep_coco.py", "-50ep_coco.py")
-TRAINED = [name for name in full_size_leaves("det", "seg") if not name.endswith(SHORTER)]
+# the multi-scale leaf trains nothing of its own; of the others another leaf is run that differs by
+# its length or its width alone
+ALIKE = ("-ms.py", "-25ep_coco.py", "-50ep_coco.py", "upernet_semaim-vitl_160k_ade20k-512x512.py")
+TRAINED = [name for name in full_size_leaves("det", "seg") if not name.endswith(ALIKE)]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,8 @@ def checkpoints(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     for arch in ("base", "large"):
         model = Config(dict(backbone=dict(arch=arch)))
-        keep_few_blocks(model)
+        if arch == "large":
+            keep_few_blocks(model)
         state = SemAIMViT(**model.backbone).state_dict()
         torch.save({f"backbone.{key}": value for key, value in state.items()}, folder / arch)
     return folder
@@ -64,8 +66,7 @@ def options_for(name: str, data, checkpoints) -> dict:
         loader = f"{split}_dataloader"
         found |= {f"{loader}.num_workers": 0, f"{loader}.persistent_workers": False}
     found["train_dataloader.batch_size"] = found["total_batch"]
-    if folder == "coco":
-        found["val_dataloader.dataset.indices"] = [0]  # a minute an image
+    found["val_dataloader.dataset.indices"] = [0]  # a minute an image
     return found
 
 
@@ -73,7 +74,8 @@ def options_for(name: str, data, checkpoints) -> dict:
 def test_a_leaf_makes_an_update_and_an_evaluation(name, data, checkpoints, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     cfg = load_config(name, options_for(name, data, checkpoints), str(tmp_path))
-    keep_few_blocks(cfg.model)
+    if "vitl" in name:
+        keep_few_blocks(cfg.model)
     # a run of one update has no room for a warm-up
     cfg.param_scheduler = [dict(type="ConstantLR", factor=1.0, by_epoch=False)]
     runner = build_runner(cfg)

@@ -1,6 +1,6 @@
 """Full-size leaves at full width on four images: an update, an evaluation where it has one.
 
-ViT-L's and H's have four of their blocks; what their whole depth adds is minutes and gigabytes.
+Those of WHOLE have all their blocks, the others four: what the rest would add is minutes.
 """
 
 import numpy as np
@@ -76,9 +76,20 @@ def options_for(cfg, imagenet, shards) -> dict:
 
 
 CLASSIFICATION = ("cls", "pretrain", "pretrain/ablations", "pretrain/baselines")
-# of these another leaf is run that differs by its length, its list of images or its width alone
+# of these another leaf is run that differs by its length, its list of images, its width or the
+# number of an argument alone; the orders are all run at the tiny size
 ALIKE = ("_400e.py", "-10pct_finetune_vitb.py", "-10pct_logreg_vitb.py", "-10pct_finetune_vitl.py")
 ALIKE += ("-10pct_logreg_vitl.py", "knn-cls_vitl.py", "attentive_vitl.py", "finetune-cls_vitl.py")
+ALIKE += tuple(f"query-depth-{depth}.py" for depth in (1, 2, 4))
+ALIKE += tuple(f"order-{o}.py" for o in ("center-out", "guided-center", "raster", "snake"))
+ALIKE += ("order-stochastic.py", "order-stochastic-center.py")
+WHOLE = (
+    "/semaim_vitb.py",
+    "/finetune_vitb.py",
+    "/linear_vitb.py",
+    "/probe_vitb.py",
+    "/knn_vitb.py",
+)
 LEAVES = [name for name in full_size_leaves(*CLASSIFICATION) if not name.endswith(ALIKE)]
 
 
@@ -92,12 +103,12 @@ def test_a_leaf_makes_an_update_and_an_evaluation(
     cfg.default_hooks.checkpoint.interval = 100  # gigabytes that nobody reads
     cfg.default_hooks.checkpoint.save_last = False
     backbone = cfg.model.backbone
-    keep_few_blocks(cfg.model)
-    if backbone.get("init_cfg"):
-        if backbone["arch"] == "base":
-            backbone["init_cfg"]["checkpoint"] = str(vit_base)
-        else:
+    if not name.endswith(WHOLE):
+        keep_few_blocks(cfg.model)
+        if backbone.get("init_cfg"):
             backbone["init_cfg"] = None
+    elif backbone.get("init_cfg"):
+        backbone["init_cfg"]["checkpoint"] = str(vit_base)
     target = cfg.model.get("target_generator", {})
     if "weights" in target:
         target.weights = str(tmp_path / "teacher.pth")
