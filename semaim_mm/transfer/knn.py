@@ -63,26 +63,36 @@ def nearest(
             queries.split(step), cosines.split(step), index.split(step), strict=True
         ):
             into = product[: len(chunk) * len(part)].view(len(chunk), -1)
-            found, rank = largest(torch.mm(chunk, block.T, out=into), min(k, len(part)))
+            torch.mm(chunk, block.T, out=into)
+            found, rank = largest(into, min(k, len(part)), best[:, -1:])
             values, chosen = torch.cat([best, found], dim=1).topk(k, dim=1)
             where.copy_(torch.cat([where, rank + start], dim=1).gather(1, chosen))
             best.copy_(values)
     return cosines, index
 
 
-def largest(values: Tensor, k: int, groups_of: int = 16) -> tuple[Tensor, Tensor]:
+def largest(
+    values: Tensor, k: int, above: Tensor | None = None, groups_of: int = 16
+) -> tuple[Tensor, Tensor]:
     """(M, n) -> the (M, k) largest of each row and their columns, as ``topk`` gives them.
 
     In two steps where rows are long: the k largest stand in the k groups whose largest are largest.
+    With ``above`` (M, 1) only what is larger than that has to be found, so that fewer come back
+    where no row has more: of a bank's later blocks, a few.
     """
     number = values.shape[1] // groups_of
     if values.shape[1] % groups_of or number < 4 * k:
         return values.topk(k, dim=1)
     groups = values.unflatten(1, (groups_of, number))  # a group's columns are ``number`` apart
-    group = groups.amax(dim=1).topk(k, dim=1, sorted=False).indices
+    tops, kept = groups.amax(dim=1), k
+    if above is not None:
+        kept = min(k, int((tops > above).sum(dim=1).max()))
+    group = tops.topk(kept, dim=1, sorted=False).indices
     candidates = groups.gather(2, group[:, None].expand(-1, groups_of, -1)).flatten(1)
-    found, place = candidates.topk(k, dim=1)
-    columns = place.div(k, rounding_mode="floor") * number + group.gather(1, place % k)
+    found, place = candidates.topk(min(k, candidates.shape[1]), dim=1)
+    if not kept:
+        return found, place
+    columns = place.div(kept, rounding_mode="floor") * number + group.gather(1, place % kept)
     return found, columns
 
 

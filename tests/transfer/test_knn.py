@@ -75,6 +75,16 @@ def test_the_largest_in_two_steps_are_those_in_one(n):
     assert torch.equal(found, expected.values) and torch.equal(columns, expected.indices)
 
 
+@pytest.mark.parametrize("rank", [0, 3, 40])
+def test_all_that_is_above_a_value_is_found(rank):
+    values = torch.randn(6, 16 * 64, generator=torch.Generator().manual_seed(rank))
+    above = values.sort(dim=1, descending=True).values[:, rank, None]
+    found, columns = largest(values, 10, above)
+    assert torch.equal(values.gather(1, columns), found)
+    for row, floor, expected in zip(found, above, values.topk(10, dim=1).values, strict=True):
+        assert torch.equal(row[row > floor], expected[expected > floor])
+
+
 def test_equal_values_are_found_once_each():
     found, columns = largest(torch.zeros(2, 16 * 40), 10)
     assert (found == 0).all() and all(len(set(row)) == 10 for row in columns.tolist())
