@@ -76,8 +76,9 @@ def check_run(cfg: Mapping[str, Any]) -> None:
     shown = ("vis_backends",)
     _check_part(registries.VISUALIZERS, cfg.get("visualizer"), "visualizer", scope, None, shown)
     _check_table(cfg.get("env_cfg"), "env_cfg", ENVIRONMENT, ("resource_limit",))
-    if cfg.get("log_level", "INFO") not in logging.getLevelNamesMapping():
-        raise InputError(f"log_level={cfg['log_level']!r} is no level, such as 'INFO'; mend it.")
+    level = cfg.get("log_level", "INFO")
+    if not isinstance(level, int) and level not in list(logging.getLevelNamesMapping()):
+        raise InputError(f"log_level={level!r} is no level, such as 'INFO'; mend it.")
 
 
 def _check_loader(loader: Any, where: str, scope: str | None) -> None:

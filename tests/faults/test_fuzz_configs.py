@@ -154,6 +154,7 @@ def test_an_order_of_any_arguments_permutes_any_grid_or_is_named(name, grid, cha
         ({"param_scheduler.0.end": "x"}, "param_scheduler.0.end='x'"),
         ({"log_processor.window_size": "x"}, "log_processor.window_size='x'"),
         ({"log_level": "FOO"}, "log_level='FOO'"),
+        ({"log_level": []}, "log_level=[]"),
         ({"env_cfg.mp_cfg": 3}, "env_cfg.mp_cfg=3"),
         ({"visualizer.type": "Foo"}, "visualizer.type='Foo'"),
         ({"data_root": 3}, "data_root=3"),
