@@ -186,7 +186,7 @@ def test_a_run_is_told_as_it_was_trained_not_as_it_is_tested(folder, checkpoint,
     config = "configs/cls/linear_tiny.py"
     options = {"log_level": "ERROR", "data_root": str(folder), "num_classes": 2}
     for split in ("train", "val", "test"):
-        options |= {f"{split}_dataloader.{k}": 0 for k in ("num_workers", "persistent_workers")}
+        options[f"{split}_dataloader.num_workers"] = 0
     made = options | {"total_batch": 4, "train_dataloader.batch_size": 4}
     made |= {"train_cfg.max_epochs": 1, "model.backbone.init_cfg.checkpoint": str(checkpoint)}
     runner = build_runner(load_config(config, made, str(tmp_path / "train")))
