@@ -17,12 +17,14 @@ from semaim_mm.runtime.evaluate import evaluate
 from semaim_mm.runtime.secrets import line_without_secrets, without_secrets
 
 CANARY = "canary-4f1d9c"
-PLACES = {
-    "remote": dict(api_key=CANARY, note="kept"),
-    "sets": [dict(name="a", password=CANARY)],
-    "mirror": f"https://someone:{CANARY}@example.org/images",
-    "train_dataloader.dataset.dataset.metainfo": dict(secret=[CANARY], source=["kept"]),
-}
+# keys of a user's own, in a leaf; no override could bring them
+LEAF = f"""
+_base_ = "{Path(shipped.FINETUNE).resolve()}"
+remote = dict(api_key="{CANARY}", note="kept")
+sets = [dict(name="a", password="{CANARY}")]
+mirror = "https://someone:{CANARY}@example.org/images"
+"""
+METAINFO = "train_dataloader.dataset.dataset.metainfo"
 
 
 def leaks(folder: Path) -> list[str]:
@@ -35,14 +37,17 @@ def leaks(folder: Path) -> list[str]:
 
 def test_a_run_its_result_and_its_page_hold_no_secret(tmp_path, monkeypatch):
     monkeypatch.setenv("SOME_TOKEN", CANARY)
-    options = shipped.finetuning(tmp_path / "data") | PLACES
-    ended = runs.train(shipped.FINETUNE, options, tmp_path / "out" / "run")
+    leaf = tmp_path / "leaf.py"
+    leaf.write_text(LEAF)
+    options = shipped.finetuning(tmp_path / "data")
+    options[METAINFO] = dict(secret=[CANARY], source=["kept"])
+    ended = runs.train(str(leaf), options, tmp_path / "out" / "run")
     assert ended.code == 0, ended.out[-3000:]
     assert "note" in ended.out and "***" in ended.out, "the config should be in the log"
     checkpoint = next((tmp_path / "out" / "run").glob("*.pth"))
     meta = read_file(checkpoint)["meta"]["dataset_meta"]
     assert (meta["secret"], meta["source"]) == (["***"], ["kept"])
-    evaluate(shipped.FINETUNE, str(checkpoint), str(tmp_path / "out" / "test"), options)
+    evaluate(str(leaf), str(checkpoint), str(tmp_path / "out" / "test"), options)
     write_files(asked_board(tmp_path / "out", None, resamples=0), tmp_path / "out" / "page")
     assert (tmp_path / "out" / "page" / "index.html").is_file()
     assert os.environ["SOME_TOKEN"] == CANARY
