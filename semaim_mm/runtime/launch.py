@@ -147,7 +147,7 @@ def user_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         print("stopped: the same command goes on from here where it can.", file=sys.stderr)
         sys.exit(130)
-    except Exception as error:
+    except Exception as error:  # raised again: a user reads a sentence first, we the trace
         print(f"error: {unexpected(error)}", file=sys.stderr)
         raise
     if torch.distributed.is_initialized():

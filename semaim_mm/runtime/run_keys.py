@@ -15,7 +15,7 @@ from mmengine.registry import Registry
 from torch.utils.data import DataLoader
 
 from semaim_mm.errors import InputError
-from semaim_mm.runtime.arguments import arguments_of, check_arguments, fits, told
+from semaim_mm.runtime.arguments import NOT_THEIRS, arguments_of, check_arguments, fits, told
 from semaim_mm.transfer.protocol import PROTOCOLS
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
@@ -44,9 +44,9 @@ LOOP = dict(
 )
 ENVIRONMENT = dict(cudnn_benchmark=bool, mp_cfg=Mapping, dist_cfg=Mapping)
 RANDOMNESS = dict(seed=int | None, diff_rank_seed=bool, deterministic=bool)
-LEAST = dict(
-    batch_size=1, num_workers=0, timeout=0, prefetch_factor=1, max_epochs=1, max_iters=1
-) | dict(val_interval=1, val_begin=0, seed=0, lr=0, weight_decay=0, window_size=1)
+LEAST = dict(batch_size=1, num_workers=0, timeout=0, prefetch_factor=1)
+LEAST |= dict(max_epochs=1, max_iters=1, val_interval=1, val_begin=0)
+LEAST |= dict(seed=0, lr=0, weight_decay=0, window_size=1)
 
 
 def check_run(cfg: Mapping[str, Any]) -> None:
@@ -64,10 +64,9 @@ def check_run(cfg: Mapping[str, Any]) -> None:
                 _check_part(_kinds_of_metric(metric), metric, place, scope)
     for place, one in _items(cfg.get("param_scheduler"), "param_scheduler"):
         _check_part(registries.PARAM_SCHEDULERS, _whole(one, place), place, scope)
-    for name in ("default_hooks", "custom_hooks"):
+    for name, kinds in (("default_hooks", Mapping), ("custom_hooks", list | tuple)):
         hooks = cfg.get(name)
-        if hooks is not None and not isinstance(hooks, Mapping if name[0] == "d" else list | tuple):
-            raise InputError(f"{name}={hooks!r} is no list or dict of hooks; mend the config.")
+        _check_value(hooks, kinds | None, name, name)
         for place, hook in _items(hooks, name):
             _check_part(registries.HOOKS, hook, place, scope)
     processor = _typed(cfg.get("log_processor"), "LogProcessor", "log_processor")
@@ -181,8 +180,7 @@ def _check_part(
             f"{where}.type={part['type']!r} is not known as a {registry.name}; mend the name, put "
             "its library in front ('mmdet.X'), or import in custom_imports what registers it."
         )
-    taken_out = ("type", "_scope_", "priority", "convert_to_iter_based", *not_theirs)
-    check_arguments(kind, part, where, taken_out)
+    check_arguments(kind, part, where, (*NOT_THEIRS, *not_theirs))
     for key, value in part.items():
         _check_least(value, key, f"{where}.{key}")
     if more is not None:
@@ -197,7 +195,7 @@ def _check_table(part: Any, where: str, kinds: Mapping[str, Any], others: list |
         raise InputError(f"{where}={part!r} is not a dict; mend the config.")
     for key, value in part.items():
         if key not in kinds and key not in others:
-            raise InputError(f"{where} takes no {key!r}; it takes {', '.join({**kinds})}.")
+            raise InputError(f"{where} takes no {key!r}; it takes {', '.join(kinds)}.")
         _check_value(value, kinds.get(key, Any), key, f"{where}.{key}")
 
 
