@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import DATASETS
@@ -70,8 +71,9 @@ def data_sets(root: Path) -> dict[str, Callable[[int], object]]:
 
 def measure(sizes: Sizes, rounds: int) -> list[Table]:
     """-> one row for every pipeline, read in this process without workers."""
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(0)  # as in a loader's worker
+    threads = cv2.getNumThreads(), torch.get_num_threads()
+    cv2.setNumThreads(0)  # as in a loader's worker, both
+    torch.set_num_threads(1)
     try:
         with TemporaryDirectory() as folder:
             write_jpegs(Path(folder), sizes.images)
@@ -82,7 +84,8 @@ def measure(sizes: Sizes, rounds: int) -> list[Table]:
             }
             times = interleave(arms, rounds)
     finally:
-        cv2.setNumThreads(threads)
+        cv2.setNumThreads(threads[0])
+        torch.set_num_threads(threads[1])
     rows = [
         (
             name,
@@ -95,6 +98,7 @@ def measure(sizes: Sizes, rounds: int) -> list[Table]:
     notes = [
         f"{sizes.images} generated JPEGs of {WIDTH} x {HEIGHT} pixels, {kilobytes:.0f} kB each on "
         f"average, quality {QUALITY}, in the page cache; crops of 224 pixels, flipped, packed, not "
-        "yet normalised or collated. Stock is the pipeline of mmpretrain's MAE config.",
+        "yet normalised or collated, by one thread. Stock is the pipeline of mmpretrain's MAE "
+        "config.",
     ]
     return [Table("Loading for pretraining", COLUMNS, rows, notes)]

@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 
@@ -82,6 +83,20 @@ def test_loader(monkeypatch, tmp_path):
     (table,) = run(monkeypatch, tmp_path, "loader", "--images", "2")
     assert [row[0] for row in table["rows"]][:2] == ["stock", "ours"]
     assert table["rows"][0][-1] == [1.0, 1.0, 1.0]
+
+
+def test_the_loader_is_measured_on_one_thread_and_gives_the_others_back(monkeypatch):
+    used = []
+
+    def seen(arms, rounds):
+        used.append((torch.get_num_threads(), cv2.getNumThreads()))
+        return {name: [1.0] for name in arms}
+
+    monkeypatch.setattr(loader, "interleave", seen)
+    torch.set_num_threads(2)
+    loader.measure(loader.Sizes(1), rounds=1)
+    assert used == [(1, 1)] and torch.get_num_threads() == 2
+    torch.set_num_threads(1)
 
 
 def test_both_pipelines_give_packed_crops_of_224_pixels(tmp_path):
