@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import fault_runs as runs
 import pytest
 import shipped_leaves as shipped
-from torch.utils.data import get_worker_info
+from torch.utils.data import DataLoader, get_worker_info
 
 from semaim_mm.data.keyed import KeyedDataset
 from semaim_mm.errors import InputError
@@ -98,6 +98,7 @@ def test_a_loader_without_workers_has_none():
             "worker 12 died (is killed by",
         ),
         ("DataLoader worker (pid(s) 1, 2) exited unexpectedly", "worker 1, 2 died (exited"),
+        ("Pin memory thread exited unexpectedly", "worker died (the thread"),
         ("DataLoader worker (pid 3) is killed by signal: Bus error. It is", "shared memory"),
     ],
 )
@@ -112,6 +113,43 @@ def test_a_worker_that_dies_while_a_checkpoint_is_written_is_told():
             raise RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed. ")
         finally:
             raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 3 vs 2")
+
+
+class CutOff:
+    """A sample whose bytes end in the middle, as those of a worker that has just died do."""
+
+    def __reduce__(self):
+        return _end_of_connection, ()
+
+
+def _end_of_connection():
+    raise ConnectionResetError(104, "Connection reset by peer")
+
+
+class Samples:
+    def __init__(self, make):
+        self.make = make
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index):
+        return self.make()
+
+
+def test_a_worker_that_dies_in_the_middle_of_a_batch_is_told():
+    runner = SimpleNamespace(_train_loop=None, _val_loop=None, _test_loop=None)
+    batches = DataLoader(Samples(CutOff), num_workers=1, batch_size=None)
+    told = pytest.raises(InputError, match="worker died .ConnectionResetError")
+    with told, told_in_sentences(runner):
+        next(iter(batches))
+
+
+def test_a_connection_that_a_living_worker_lost_is_left_as_it_is():
+    runner = SimpleNamespace(_train_loop=None, _val_loop=None, _test_loop=None)
+    batches = DataLoader(Samples(_end_of_connection), num_workers=1, batch_size=None)
+    with pytest.raises(ConnectionResetError), told_in_sentences(runner):
+        next(iter(batches))
 
 
 def test_other_errors_are_left_as_they_are():

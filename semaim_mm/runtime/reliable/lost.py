@@ -2,6 +2,7 @@
 
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -26,11 +27,11 @@ def told_in_sentences(runner: Runner) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (RuntimeError, SyntaxError) as error:
+    except (RuntimeError, SyntaxError, OSError, EOFError) as error:
         # torch tells of a dead worker wherever the main thread is: what that was doing, writing a
         # checkpoint or formatting the config, may put an error of its own on top
         place = _place(runner)
-        told = next(filter(None, map(of_a_loader, _texts(error))), None)
+        told = next(filter(None, map(of_a_loader, _texts(error))), None) or _cut_off(error)
         if told is not None:
             raise InputError(f"{told} It was at {place}; {GO_ON}") from error
         if get_world_size() > 1 and is_of_a_lost_rank(error):
@@ -52,6 +53,28 @@ def _texts(error: BaseException | None) -> Iterator[str]:
         error = error.__context__
 
 
+def _cut_off(error: BaseException) -> str | None:
+    """An error -> the sentence, where a worker died in the middle of handing a batch over.
+
+    Its connection ends before the system tells of its death, so torch takes it for alive and
+    leaves the connection's error as it is.
+    """
+    if not isinstance(error, (ConnectionError, EOFError)):
+        return None
+    # what a worker itself ran into is raised anew elsewhere in the loader
+    calls = (frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__))
+    if "_try_get_data" not in calls:
+        return None
+    return _dead("", f"{type(error).__name__} in the middle of a batch")
+
+
+def _dead(worker: str, how: str) -> str:
+    return (
+        f"The data loader's worker {worker}{' ' if worker else ''}died ({how}): by hand, or out of "
+        "memory, as the system's log would say; lower num_workers then."
+    )
+
+
 def of_a_loader(text: str) -> str | None:
     """The text of torch's error -> the sentence about its loader's worker, None for others."""
     late = re.search(r"DataLoader timed out after (\S+) seconds", text)
@@ -60,6 +83,8 @@ def of_a_loader(text: str) -> str | None:
             f"A worker of a data loader has given nothing for {late[1]} seconds: a file system "
             "that hangs, or too little time for a batch (the loader's timeout, in seconds)."
         )
+    if "Pin memory thread exited unexpectedly" in text:
+        return _dead("", "the thread that pins its batches ended")
     died = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (.*)", text)
     if died is None:
         return None
@@ -68,14 +93,13 @@ def of_a_loader(text: str) -> str | None:
             f"The data loader's worker {died[1]} ran out of shared memory; give /dev/shm more, or "
             "lower num_workers or batch_size."
         )
-    return (
-        f"The data loader's worker {died[1]} died ({died[2].split('.')[0].strip()}): by hand, or "
-        "out of memory, as the system's log would say; lower num_workers then."
-    )
+    return _dead(died[1], died[2].split(".")[0].strip())
 
 
 def is_of_a_lost_rank(error: Exception) -> bool:
     """Whether an error is what gloo or NCCL raise where another process no longer answers."""
+    if not isinstance(error, RuntimeError):
+        return False
     return isinstance(error, torch.distributed.DistError) or bool(re.search(LOST, str(error)))
 
 
