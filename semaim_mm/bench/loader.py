@@ -69,23 +69,28 @@ def data_sets(root: Path) -> dict[str, Callable[[int], object]]:
     return {name: DATASETS.build(cfg).__getitem__ for name, cfg in built.items()}
 
 
-def measure(sizes: Sizes, rounds: int) -> list[Table]:
-    """-> one row for every pipeline, read in this process without workers."""
+def seconds(root: Path, images: int, rounds: int) -> dict[str, list[float]]:
+    """Read all ``images`` in every round, in this process -> seconds a round, by pipeline."""
     threads = cv2.getNumThreads(), torch.get_num_threads()
     cv2.setNumThreads(0)  # as in a loader's worker, both
     torch.set_num_threads(1)
     try:
-        with TemporaryDirectory() as folder:
-            write_jpegs(Path(folder), sizes.images)
-            kilobytes = np.mean([p.stat().st_size for p in Path(folder).iterdir()]) / 1024
-            arms = {
-                name: lambda get=get: [get(number) for number in range(sizes.images)]
-                for name, get in data_sets(Path(folder)).items()
-            }
-            times = interleave(arms, rounds)
+        arms = {
+            name: lambda get=get: [get(number) for number in range(images)]
+            for name, get in data_sets(root).items()
+        }
+        return interleave(arms, rounds)
     finally:
         cv2.setNumThreads(threads[0])
         torch.set_num_threads(threads[1])
+
+
+def measure(sizes: Sizes, rounds: int) -> list[Table]:
+    """-> one row for every pipeline, read in this process without workers."""
+    with TemporaryDirectory() as folder:
+        write_jpegs(Path(folder), sizes.images)
+        kilobytes = np.mean([p.stat().st_size for p in Path(folder).iterdir()]) / 1024
+        times = seconds(Path(folder), sizes.images, rounds)
     rows = [
         (
             name,
@@ -93,7 +98,7 @@ def measure(sizes: Sizes, rounds: int) -> list[Table]:
             Spread.of(times[name]).scaled(1000 / sizes.images),
             paired_ratio(times["stock"], times[name]),
         )
-        for name in arms
+        for name in times
     ]
     notes = [
         f"{sizes.images} generated JPEGs of {WIDTH} x {HEIGHT} pixels, {kilobytes:.0f} kB each on "

@@ -4,7 +4,9 @@ With a checkout of the authors' code, that is the baseline and ours an arm besid
 same model FLOPs, those that SemAIM needs (flops.py).
 """
 
+from copy import deepcopy
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
@@ -12,11 +14,12 @@ from mmpretrain.registry import MODELS
 from timm.models import VisionTransformer
 from torch import nn
 
+from semaim_mm.bench import loader
 from semaim_mm.bench.authors_code import AuthorsStep, check_losses, load_model_class
 from semaim_mm.bench.dense_semaim import DenseSemAIM
 from semaim_mm.bench.flops import data_sheet_flops, step_flops
 from semaim_mm.bench.pretrain_steps import PARTS, DenseStep, OurStep, UpdateStep
-from semaim_mm.bench.report import Table
+from semaim_mm.bench.report import Table, cell
 from semaim_mm.bench.step_facts import check_fused, step_facts
 from semaim_mm.bench.timing import Spread, Step, interleave, paired_ratio, seconds_of
 from semaim_mm.pretrain.semaim import SemAIM
@@ -25,7 +28,9 @@ from semaim_mm.runtime.precision import resolve_precision
 
 LEAF = "configs/pretrain/semaim_vitb.py"
 MIB, FORWARDS = 2**20, 7
+LOADER, LOADED = "loader, one worker", 16
 OURS, BASELINE, AUTHORS = "ours", "our dense baseline", "the authors' code"
+COMPILED = "ours, compiled"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -50,7 +55,8 @@ def columns(against: str) -> tuple[str, ...]:
 class Sizes(NamedTuple):
     """``arch`` as SemAIMViT takes it, ``side`` in pixels, ``batch`` in images.
 
-    ``compile`` compiles ours and timm's ViT; the baseline stays eager as the authors' code is.
+    ``compile`` times ours compiled too, against a compiled timm's ViT; the baseline stays eager as
+    the authors' code is.
     """
 
     arch: str
@@ -134,8 +140,11 @@ def build_arms(
     if kind is not None:
         arms = {AUTHORS: Arm(AuthorsStep(kind, model, imgs, theirs), theirs)} | arms
     model = model.to(device)
-    ours = OurStep(model, imgs, optim_wrapper, precision, sizes.compile)
-    return model, arms | {OURS: Arm(ours, precision, sizes.compile)}
+    if sizes.compile:
+        ours = OurStep(deepcopy(model), imgs, optim_wrapper, precision, compiled=True)
+        arms[COMPILED] = Arm(ours, precision, compiled=True)
+    arms[OURS] = Arm(OurStep(model, imgs, optim_wrapper, precision), precision)
+    return model, arms
 
 
 def timm_arms(model: SemAIM, sizes: Sizes, arms: dict[str, Arm]) -> dict[tuple[str, bool], Step]:
@@ -168,7 +177,8 @@ def measure(sizes: Sizes, rounds: int, authors: str | Path | None = None) -> lis
     )
     times = interleave({**steps, **timm, "product": product}, rounds, warmup=2)
     facts = {name: step_facts(step, device) for name, step in steps.items()}
-    check_fused(facts[OURS])
+    for name in {OURS, COMPILED} & set(arms):
+        check_fused(facts[name])
     flops = step_flops(model, model.backbone.patch_resolution)
     card, amount = torch.cuda.get_device_name() if device == "cuda" else "cpu", sizes.batch
     amount *= flops.total
@@ -179,7 +189,7 @@ def measure(sizes: Sizes, rounds: int, authors: str | Path | None = None) -> lis
         forwards = paired_ratio(times[name], times[arm.precision, arm.compiled])
         rows.append(
             (
-                f"{name}, {words(sizes, arm.precision)}{', compiled' * arm.compiled}",
+                f"{name}, {words(sizes, arm.precision)}",
                 device,
                 spread.scaled(1000),
                 spread.per(sizes.batch),
@@ -195,7 +205,7 @@ def measure(sizes: Sizes, rounds: int, authors: str | Path | None = None) -> lis
         )
     if device == "cpu":
         for name in arms:
-            kind = "bf16" if name == OURS else "fp16"
+            kind = "bf16" if name in (OURS, COMPILED) else "fp16"
             rows.append((f"{name}, {words(GPU_SIZES, kind)}", "cuda", *[None] * 10))
     notes = [
         "A step is the whole update on images that lie on the device: order, both streams, loss, "
@@ -204,8 +214,11 @@ def measure(sizes: Sizes, rounds: int, authors: str | Path | None = None) -> lis
         f"compiled where it is. Model FLOPs: {flops.total / 1e9:.1f} GFLOP an image for all. Peak "
         "memory is what a step adds to weights and optimiser states.",
     ]
+    if sizes.compile:
+        gain = paired_ratio(times[OURS], times[COMPILED])
+        notes.append(f"Time of ours / ours, compiled: {cell(gain)}.")
     whole = Table("SemAIM, one update", columns(against), rows, notes)
-    return [whole, parts_table(steps, rounds, device)]
+    return [whole, parts_table(steps, rounds, device, sizes.batch)]
 
 
 def told(against: str, device: str) -> str:
@@ -228,23 +241,42 @@ def words(sizes: Sizes, precision: str) -> str:
     return f"ViT {sizes.arch}, {sizes.side} px, {sizes.batch} x {precision}"
 
 
-def parts_table(steps: dict[str, UpdateStep], rounds: int, device: str) -> Table:
-    """Run the steps part by part, in turn, waiting for the device after each -> their times."""
+def parts_table(steps: dict[str, UpdateStep], rounds: int, device: str, batch: int) -> Table:
+    """Run the steps part by part, in turn, waiting for the device after each -> their times.
+
+    The loader's part is that of one worker, by our pipeline, and by the stock one for baselines.
+    """
     times = {name: {part: [] for part in PARTS} for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
             for part, run in step.parts.items():
                 times[name][part].append(seconds_of(run))
+    loading = load_seconds(batch, rounds)
+    for name in steps:
+        times[name][LOADER] = loading["ours" if name in (OURS, COMPILED) else "stock"]
     others = [name for name in steps if name != OURS]
     rows = [
         (
             part,
-            device,
+            "cpu" if part == LOADER else device,
             *(Spread.of(times[name][part]).scaled(1000) for name in steps),
             *(paired_ratio(times[name][part], times[OURS][part]) for name in others),
         )
-        for part in PARTS
+        for part in (*PARTS, LOADER)
     ]
     ratios = (f"{name} / ours" for name in others)
     columns = ("part", "device", *(f"{name}, ms" for name in steps), *ratios)
-    return Table("The update by part", columns, rows, ["Loss includes the target."])
+    notes = [
+        "Loss includes the target. The loader's part is a batch of 224-px crops by one worker, "
+        "beside the update in training: divide it by the workers. Baselines have mmpretrain's "
+        "stock pipeline; `loader` says more.",
+    ]
+    return Table("The update by part", columns, rows, notes)
+
+
+def load_seconds(batch: int, rounds: int) -> dict[str, list[float]]:
+    """-> seconds a batch by each of the loader benchmark's pipelines, one time a round."""
+    with TemporaryDirectory() as folder:
+        loader.write_jpegs(Path(folder), LOADED)
+        times = loader.seconds(Path(folder), LOADED, rounds)
+    return {name: [each * batch / LOADED for each in values] for name, values in times.items()}

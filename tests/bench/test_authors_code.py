@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from functools import partial
 from types import ModuleType
 
 import numpy as np
@@ -103,10 +105,10 @@ def test_its_parts_give_its_own_loss_and_move_its_weights(tmp_path, model, imgs)
     assert all(moved) and all(p.grad is None for p in step.parameters)
 
 
-def measured(monkeypatch, model, **options) -> tuple[list[dict], Table, Table]:
+def measured(monkeypatch, model, compile=False, **options) -> tuple[list[dict], Table, Table]:
     """The benchmark's tables of ``model`` on 2 images, after the first one's rows on the CPU."""
     monkeypatch.setattr(pretrain, "build_model", lambda sizes: (model, OPTIMIZER))
-    sizes = pretrain.Sizes("tiny", 56, 2, "fp32")
+    sizes = pretrain.Sizes("tiny", 56, 2, "fp32", compile)
     whole, parts = pretrain.measure(sizes, 1, **options)
     rows = [dict(zip(whole.columns, row, strict=True)) for row in whole.rows]
     return [row for row in rows if row["device"] == "cpu"], whole, parts
@@ -130,6 +132,23 @@ def test_without_one_ratios_are_against_our_dense_baseline(monkeypatch, model):
     assert rows[0]["time of our dense baseline / this"] == (1.0, 1.0, 1.0)
     assert "Those to the authors' own code are not measured" in whole.notes[0]
     assert not any("authors" in name for name in whole.columns)
+
+
+def test_ours_is_timed_compiled_beside_eager(monkeypatch, model):
+    # aot_eager compiles all but the kernels, which would take minutes
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    rows, whole, parts = measured(monkeypatch, model, compile=True)
+    torch.compiler.reset()
+    named = [row["what"].partition(", ViT")[0] for row in rows]
+    assert named == ["our dense baseline", "ours, compiled", "ours"]
+    (told,) = [note for note in whole.notes if note.startswith("Time of ours / ours, compiled: ")]
+    assert float(re.search(r"compiled: ([\d.]+) \(", told)[1]) > 0
+    assert list(parts.columns)[-2:] == ["our dense baseline / ours", "ours, compiled / ours"]
+    assert "predict_in_order" not in vars(model)
+    loading = dict(zip(parts.columns, parts.rows[-1], strict=True))
+    assert loading["part"] == pretrain.LOADER and loading["device"] == "cpu"
+    assert loading["ours, compiled, ms"] == loading["ours, ms"] != loading["our dense baseline, ms"]
+    assert loading["ours, compiled / ours"] == (1.0, 1.0, 1.0)
 
 
 def test_every_arm_is_a_multiple_of_timm_in_its_own_precision_and_compile(monkeypatch, model, imgs):
