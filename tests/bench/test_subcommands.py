@@ -57,6 +57,7 @@ def test_pretrain(monkeypatch, tmp_path):
         "loss",
         "backward",
         "optimizer",
+        "loader, one worker",
     ]
 
 
