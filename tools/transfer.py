@@ -17,7 +17,6 @@ from semaim_mm.suite.execute import exit_code
 from semaim_mm.suite.run import run_suite
 from semaim_mm.suite.spec import read_spec
 from semaim_mm.suite.stages import plan, with_their_inputs
-from semaim_mm.suite.summary import write_summary
 from semaim_mm.suite.view import commands, plan_table, results_table
 
 
@@ -27,6 +26,15 @@ def whole_numbers(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError as error:
         raise InputError(f"--seeds {text} must be whole numbers, e.g. 0,1,2.") from error
+
+
+def _as_typed(args: argparse.Namespace) -> list[str]:
+    """-> the arguments that name the suite, as they were given."""
+    named = {"--tasks": args.tasks, "--gpus": args.gpus, "--seeds": args.seeds}
+    given = [
+        str(part) for key, value in named.items() if value is not None for part in (key, value)
+    ]
+    return [args.spec, *given]
 
 
 def main() -> None:
@@ -74,13 +82,12 @@ def main() -> None:
                 "train on the CPU."
             )
     if args.jobs == "print":
-        write_summary(spec, plan(spec))
-        print(*commands(stages), sep="\n")
+        print(*commands(stages, _as_typed(args)), sep="\n")
         return
     console.print(plan_table(stages))
     if args.dry_run:
         return
-    outcomes = run_suite(spec, stages, args.jobs, args.workers, console)
+    outcomes = run_suite(spec, stages, args.jobs, args.workers, console, bool(args.only))
     console.print(results_table(spec, outcomes))
     written = f"python tools/leaderboard.py {spec.folder} --out {spec.folder / 'leaderboard'}"
     console.print(f"The leaderboard: {written}", soft_wrap=True)

@@ -98,7 +98,10 @@ def collect(results: str | Path, outdated: Mapping[str, str] | None = None) -> C
             continue
         state = (outdated or {}).get(path.parent.relative_to(results).as_posix())
         if state is not None:
-            reason = f"{path} is of an earlier run: its stage stands as '{state}' now."
+            reason = (
+                f"{path} may be of an earlier config: the suite has its stage as '{state}'; run "
+                "the suite again."
+            )
             excluded.append(Excluded(path, reason))
             continue
         try:

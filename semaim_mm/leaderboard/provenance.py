@@ -67,7 +67,7 @@ def run_of(root: Path, result: Trusted) -> Run:
         pretrained_sha256=result.pretrained,
         config_hash=content["config_hash"],
         commit=content["git"]["commit"],
-        dirty=content["git"]["dirty"],
+        dirty=_dirty(content),
         command=text_of(run.get("command")) or text_of(stage.get("command")),
         chain=_chain(content),
         log=_log(root, folder, stage),
@@ -82,6 +82,14 @@ def run_of(root: Path, result: Trusted) -> Run:
         coverage=_coverage(checkpoint.get("coverage") or weights.get("coverage")),
         chosen=_plain(run.get("chosen")),
     )
+
+
+def _dirty(content: Mapping[str, Any]) -> bool | None:
+    """Whether the evaluation or a training before it ran uncommitted source; None: not known."""
+    made = [content["checkpoint"], pretrained_record(content)]
+    found = [mapping(mapping(mapping(each).get("origin")).get("source")) for each in made]
+    said = [content["git"]["dirty"], *(source.get("dirty") for source in found)]
+    return True if any(said) else content["git"]["dirty"]
 
 
 def finite(value: Any) -> Any:

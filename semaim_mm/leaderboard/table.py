@@ -37,7 +37,7 @@ BOTH_SPREADS = (
 )
 PERCENT = (0.0, 100.0)
 NO_MANIFEST = "no manifest: nobody knows that other rows are of the same images"
-DIRTY = "measured with uncommitted changes in the source"
+DIRTY = "trained or measured with uncommitted changes in the source"
 
 
 def leaderboard(
@@ -181,7 +181,8 @@ def _row(
     fitted = all(result.seeds.fitting is not None for result in results)
     if fitted and len(runs) > 1 and max(map(len, runs.values())) == 1:
         notes.append(BOTH_SPREADS)
-    if any(result.content["git"]["dirty"] for result in results):
+    provenance = tuple(run_of(root, result) for result in results)
+    if any(run.dirty for run in provenance):
         notes.append(DIRTY)
     if results[0].content["data"]["manifest_sha256"] is None:
         notes.append(NO_MANIFEST)
@@ -192,7 +193,7 @@ def _row(
         fingerprint=results[0].content["fingerprint"],
         data=results[0].group[2],
         cells={name: _cell(name, results, intervals.get(name), reason) for name in sorted(shared)},
-        runs=tuple(run_of(root, result) for result in results),
+        runs=provenance,
         single=len(runs) == 1,
         notes=tuple(notes),
         doubt=doubt,

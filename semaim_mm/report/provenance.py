@@ -23,6 +23,7 @@ PACKAGES = (
     "timm",
     "numpy",
 )
+SOURCES = (":/semaim_mm", ":/configs", ":/tools")  # in a checkout
 # what says where a run writes or what it shows, not what it computes
 NOT_CONTENT = ("work_dir", "launcher", "log_level", "visualizer", "tensorboard", "resume")
 
@@ -46,7 +47,10 @@ def hardware(world_size: int) -> dict:
 
 
 def git_state() -> dict:
-    """-> commit and dirty flag of the source tree, None where it is no git checkout."""
+    """-> commit and dirty flag of the source tree, None where it is no git checkout.
+
+    What git does not know counts too, below the folders that a run reads code and configs from.
+    """
     here = Path(__file__).parent
 
     def git(*args: str) -> str | None:
@@ -58,7 +62,9 @@ def git_state() -> dict:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    status = git("status", "--porcelain", "--untracked-files=no")
+    if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return dict(commit=None, dirty=None)  # installed inside a repository of something else
+    status = git("status", "--porcelain", "--", *SOURCES)
     return dict(commit=git("rev-parse", "HEAD"), dirty=None if status is None else bool(status))
 
 

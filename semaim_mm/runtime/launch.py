@@ -31,7 +31,7 @@ def load_config(
     """
     if not Path(path).is_file():
         raise InputError(f"There is no config file at {path}; see configs/ for those shipped.")
-    cfg = _read(path)
+    cfg = read_config(path)
     if options:
         absent = without_place(cfg.to_dict(), options)
         if absent:
@@ -49,7 +49,8 @@ def load_config(
     return cfg
 
 
-def _read(path: str) -> Config:
+def read_config(path: str) -> Config:
+    """A file as it is, nothing merged. Raises InputError for one that is no config."""
     try:
         return Config.fromfile(path)
     except InputError:

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from semaim_mm.data.held_out import innermost
 from semaim_mm.data.prepare.manifest import data_record
 from semaim_mm.interop.checkpoint_file import sha256_of
-from semaim_mm.runtime.tuned import mask_swept, read_choice
+from semaim_mm.runtime.tuned import mask_model, mask_swept, read_choice
 
 # what comes with the weights: part of the method, not of the protocol that judges it
 BACKBONE_OF_METHOD = (
@@ -63,6 +63,8 @@ def protocol_of(
     preprocessor = model.get("data_preprocessor") or {}
     # mean and std travel with the weights
     model["data_preprocessor"] = {k: v for k, v in preprocessor.items() if k not in ("mean", "std")}
+    if trained.get("tuned"):
+        model = mask_model(model, trained["tuned"])
     evaluator = dict(found.get("test_evaluator") or {})
     evaluator.pop("ann_file", None)  # a path; what lies there is the data's own record
     if judge is not None:

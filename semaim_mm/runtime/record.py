@@ -13,7 +13,7 @@ from semaim_mm.data.held_out import innermost
 from semaim_mm.data.prepare.manifest import data_record
 from semaim_mm.interop.checkpoint_file import read_file, sha256_of
 from semaim_mm.interop.init_cfg import UNTRAINED
-from semaim_mm.report.provenance import config_hash
+from semaim_mm.report.provenance import config_hash, git_state, hardware, versions
 from semaim_mm.runtime.command_line import command_line
 from semaim_mm.runtime.hooks import has_batch_norm, unwrap
 from semaim_mm.runtime.protocol import training_of
@@ -31,6 +31,8 @@ ORIGIN = (
     "resumes",
     "skipped_images",
     "command",
+    "source",
+    "machine",
 )
 
 
@@ -109,10 +111,12 @@ class RecordHook(Hook):
     def __init__(self):
         self._resumes = 0
         self._data: dict | None = None
+        self._source: dict | None = None
         self._started_from: dict | None = None
 
     def before_train(self, runner: Runner) -> None:
         # as it was when training began
+        self._source = git_state()
         self._data = data_record(innermost(runner.cfg.train_dataloader.dataset))
         init = (runner.cfg.model.get("backbone") or {}).get("init_cfg") or {}
         path = init.get("checkpoint") if isinstance(init, dict) else None
@@ -142,6 +146,8 @@ class RecordHook(Hook):
         checkpoint["meta"]["made_by"] = made_by(runner.cfg)
         checkpoint["meta"]["command"] = command_line()
         checkpoint["meta"]["resumes"] = self._resumes
+        checkpoint["meta"]["source"] = self._source
+        checkpoint["meta"]["machine"] = hardware(runner.world_size) | dict(versions=versions())
         checkpoint["meta"]["model"] = plain(
             dict(
                 backbone=cfg["model"].get("backbone", {}),

@@ -10,6 +10,8 @@ from typing import Any
 
 from semaim_mm.errors import InputError
 
+# what a sweep may set: all else would part the fingerprints of methods that chose differently
+SWEPT = ("base_lr", "total_batch", "optim_wrapper.", "param_scheduler.", "train_cfg.", "model.")
 # what else follows from a setting
 FOLLOWS = {"base_lr": ("optim_wrapper.optimizer.lr",)}
 
@@ -40,9 +42,23 @@ def mask_swept(recipe: dict[str, Any], choice: Mapping[str, Any]) -> dict[str, A
     return recipe | {"tuned": {key: choice[key] for key in ("grid", "share", "metric")}}
 
 
+def mask_model(model: dict[str, Any], choice: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's dict -> the same, in place, with 'swept' for what was chosen of it."""
+    for key in choice["grid"]:
+        if key.startswith("model."):
+            _mask(model, key.split(".")[1:])
+    return model
+
+
 def _mask(record: Any, path: list[str]) -> None:
     *way, last = path
     for name in way:
-        record = record.get(name) if isinstance(record, dict) else None
-    if isinstance(record, dict) and last in record:
-        record[last] = "swept"
+        record = _part(record, name)
+    if _part(record, last) is not None:
+        record[int(last) if isinstance(record, list) else last] = "swept"
+
+
+def _part(record: Any, name: str) -> Any:
+    if isinstance(record, list):
+        return record[int(name)] if name.isdigit() and int(name) < len(record) else None
+    return record.get(name) if isinstance(record, dict) else None

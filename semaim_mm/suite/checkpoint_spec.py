@@ -14,8 +14,10 @@ from semaim_mm.suite.spec_keys import SUITE, check_keys
 
 STANDARD = {
     "knn": "configs/cls/knn_vit{size}.py",
+    "knn-cls": "configs/cls/knn-cls_vit{size}.py",
     "linear": "configs/cls/linear_vit{size}.py",
     "finetune": "configs/cls/finetune_vit{size}.py",
+    "finetune-cls": "configs/cls/finetune-cls_vit{size}.py",
     "coco": "configs/det/mask-rcnn_semaim-vit{size}_vitdet-100ep_coco.py",
     "coco-benchmarking": "configs/det/mask-rcnn_semaim-vit{size}_benchmarking-100ep_coco.py",
     "ade20k": "configs/seg/upernet_semaim-vit{size}_160k_ade20k-512x512.py",

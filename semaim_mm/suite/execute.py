@@ -3,7 +3,6 @@
 One that saved itself on a signal is interrupted, not failed: the next run resumes it.
 """
 
-import fcntl
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,8 +17,16 @@ from semaim_mm.runtime.reliable.status import read_status
 from semaim_mm.runtime.reliable.stop import EXIT_CODE as STOPPED
 from semaim_mm.runtime.secrets import line_without_secrets
 from semaim_mm.suite.local import LocalJobs
+from semaim_mm.suite.locks import lock_of
 from semaim_mm.suite.stages import Stage, command_of, output_of, settle, shell_line
-from semaim_mm.suite.state import clear_if_stale, is_finished, key_of, read_state, write_state
+from semaim_mm.suite.state import (
+    NEVER_BEGAN,
+    clear_if_stale,
+    is_finished,
+    key_of,
+    read_state,
+    write_state,
+)
 
 DONE = ("complete", "finished before")
 # a process that had not begun to train, or only tests, ends by the signal itself
@@ -44,6 +51,13 @@ class Running(NamedTuple):
     job: Any
     record: dict[str, Any]
     since: float
+    lock: Any = None
+    spent: float = 0.0  # seconds of this very training in earlier sittings
+
+    @property
+    def seconds(self) -> float:
+        """Those that its process has run, earlier sittings of a training included."""
+        return round(self.spent + time.monotonic() - self.since, 1)
 
 
 class Progress:
@@ -66,10 +80,19 @@ class Progress:
 
 
 class SuiteRun:
-    """Runs a plan's stages by ``jobs`` (local processes, Slurm), telling ``progress``."""
+    """Runs a plan's stages by ``jobs`` (local processes, Slurm), telling ``progress``.
 
-    def __init__(self, stages: Sequence[Stage], jobs: Any = None, progress: Progress | None = None):
-        self.stages = list(stages)
+    ``heard`` is called with every stage's outcome as it ends.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        jobs: Any = None,
+        progress: Progress | None = None,
+        heard: Callable[[Outcome], None] = lambda outcome: None,
+    ):
+        self.stages, self.heard = list(stages), heard
         self.jobs = jobs or LocalJobs()
         self.progress = progress or Progress()
         self.outcomes: dict[str, Outcome] = {}
@@ -109,7 +132,8 @@ class SuiteRun:
                 self._begin(settle(stage, self.stages))
             except (InputError, OSError, RuntimeError) as error:
                 # one stage that can't start leaves the others running
-                self._end(Outcome(stage, "failed"), f"FAILED: {error}")
+                log = write_down(stage, error)
+                self._end(Outcome(stage, "failed", log=log), f"FAILED: {error} ({log})")
 
     def _begin(self, stage: Stage) -> None:
         """Start a stage unless its record says that it is finished."""
@@ -118,13 +142,20 @@ class SuiteRun:
         if is_finished(stage, key, self.stages):
             self._end(Outcome(stage, "finished before"), "finished before")
             return
+        lock = lock_of(stage)
+        if lock is None:
+            self._end(Outcome(stage, "waits"), "left out, another process runs it")
+            return
         former = read_state(stage) or {}
         number = former.get("job") if former.get("status") == "running" else None
         if number is not None and former.get("key") != key:
             self.jobs.cancel(number)
             number = None
+        resumes = stage.kind != "test" and former.get("key") == key
+        spent = (former.get("seconds") or 0.0) if resumes else 0.0
         aside = clear_if_stale(stage, key)
         if aside is not None:
+            spent = 0.0
             self.progress.aside(aside, head)
         command = command_of(stage, checkpoint, self.jobs.launcher)
         log = stage.folder / "log.txt"
@@ -135,7 +166,7 @@ class SuiteRun:
         if job.number is not None:
             record["job"] = job.number
             write_state(stage, status="running", **record)
-        self.running.append(Running(stage, job, record, time.monotonic()))
+        self.running.append(Running(stage, job, record, time.monotonic(), lock, spent))
         self.progress.started(self.running[-1], head)
 
     def _end_what_has_ended(self) -> None:
@@ -144,8 +175,7 @@ class SuiteRun:
             if code is None:
                 continue
             self.running.remove(running)
-            stage, log = running.stage, Path(running.record["log"])
-            seconds = round(time.monotonic() - running.since, 1)
+            stage, log, seconds = running.stage, Path(running.record["log"]), running.seconds
             output = output_of(stage)
             if _was_stopped(running, code):
                 write_state(
@@ -173,6 +203,7 @@ class SuiteRun:
 
     def _end(self, outcome: Outcome, told: str) -> None:
         self.outcomes[outcome.stage.name] = outcome
+        self.heard(outcome)
         self.progress.ended(outcome, self._head(outcome.stage), told)
 
     def _head(self, stage: Stage) -> str:
@@ -193,7 +224,12 @@ class SuiteRun:
             if not self.jobs.outlive_the_runner:
                 for running in self.running:
                     running.job.stop()
-                    write_state(running.stage, status="interrupted", **running.record)
+                    write_state(
+                        running.stage,
+                        status="interrupted",
+                        seconds=running.seconds,
+                        **running.record,
+                    )
 
 
 def _was_stopped(running: Running, code: int) -> bool:
@@ -227,19 +263,15 @@ def input_of(stage: Stage, stages: Sequence[Stage]) -> str | None:
     return str(output_of(next(other for other in stages if other.name == stage.needs)))
 
 
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Hold the suite's folder; raise InputError where another process holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(
-                f"Another process runs this suite in {folder}; wait for it, or give the suite "
-                "another name or out."
-            ) from error
-        yield
+def write_down(stage: Stage, error: Exception) -> Path:
+    """Keep why a stage could not start in its log -> the log."""
+    log = stage.folder / "log.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as file:
+        file.write(f"{stage.name} could not start: {error}\n")
+    if (read_state(stage) or {}).get("status") != "complete":
+        write_state(stage, status="failed", key=NEVER_BEGAN, log=str(log))
+    return log
 
 
 def last_line(log: Path) -> str:

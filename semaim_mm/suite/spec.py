@@ -7,11 +7,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 
 from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.compare import check_declared
-from semaim_mm.runtime.launch import load_config
+from semaim_mm.runtime.launch import load_config, read_config
 from semaim_mm.runtime.places import without_place
 from semaim_mm.suite.grid import expand_grid
 from semaim_mm.suite.spec_keys import METHOD, SUITE, TASK, check_keys
@@ -100,7 +100,11 @@ def read_spec(path: str) -> Spec:
     """
     if not Path(path).is_file():
         raise InputError(f"There is no suite at {path}; those shipped are in configs/suites/.")
-    found = Config.fromfile(path).to_dict()
+    if Path(path).suffix != ".py":
+        raise InputError(
+            f"{path} is no suite's config; a checkpoint needs --tasks, e.g. --tasks knn,linear."
+        )
+    found = read_config(path).to_dict()
     unknown = [key for key in found if key not in KEYS]
     if unknown:
         raise InputError(f"{path} has unknown keys {unknown}; a suite has {', '.join(KEYS)}.")

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.launch import load_config
 from semaim_mm.runtime.places import without_place
+from semaim_mm.runtime.tuned import SWEPT
 from semaim_mm.suite.spec import Method, Spec, Task
 from semaim_mm.suite.sweep import choose, grid_points
 
@@ -121,6 +122,12 @@ def _check_grid(task: str, leaf: Task, grid: Mapping[str, Sequence]) -> None:
         raise InputError(
             f"The sweep of {task} sets {', '.join(absent)}, which {leaf.config} does not have, so "
             "every trial would be the same; mend the keys."
+        )
+    strange = [key for key in grid if not key.startswith(SWEPT)]
+    if strange:
+        raise InputError(
+            f"The sweep of {task} sets {', '.join(strange)}; what a sweep may choose begins with "
+            f"{', '.join(SWEPT)}. Write a leaf for anything else: it is another protocol."
         )
     if "optim_wrapper.optimizer.lr" in grid and cfg.get("base_lr") is not None:
         raise InputError(

@@ -8,6 +8,7 @@ A checkpoint may be deleted once all that start from it are finished: they count
 import json
 import shutil
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from semaim_mm.runtime.spread import datasets_of, spread_keys
 from semaim_mm.suite.stages import Stage, output_of, settle
 
 FILE_NAME = "stage.json"
+NEVER_BEGAN = "could not start"  # the key of a stage that has left nothing but a log
+WEIGHTS = ("weights", "checkpoint", "load_from")  # keys of a config that name a file of weights
 
 
 def key_of(stage: Stage, stages: Sequence[Stage] = ()) -> str:
@@ -35,6 +38,8 @@ def key_of(stage: Stage, stages: Sequence[Stage] = ()) -> str:
         checkpoint=_weights_of(stage, stages),
         data=sorted(_read_by(cfg)),
     )
+    if named := sorted(_named_in(cfg.to_dict())):
+        content["weights"] = named
     return sha256_text(canonical(content))
 
 
@@ -42,12 +47,33 @@ def _weights_of(stage: Stage, stages: Sequence[Stage]) -> str | None:
     """-> the SHA-256 of what a stage starts from, 'random', or None."""
     if stage.needs is None:
         given = stage.checkpoint
-        return given if given in (None, "random") else sha256_of(given)
+        return given if given in (None, "random") else sha256(given)
     source = next(other for other in stages if other.name == stage.needs)
     output = output_of(source)
     if output.is_file():
-        return sha256_of(output)
+        return sha256(output)
     return (read_state(source) or {}).get("output_sha256")
+
+
+def _named_in(part: Any) -> set[str]:
+    """-> SHA-256 of the weights that a config names itself: a teacher's, a pretraining's own."""
+    if isinstance(part, dict):
+        files = {part[key] for key in WEIGHTS if isinstance(part.get(key), str)}
+        found = {sha256(name) for name in files if Path(name).is_file()}
+        return found.union(*map(_named_in, part.values()))
+    return set().union(*map(_named_in, part)) if isinstance(part, list | tuple) else set()
+
+
+def sha256(path: str | Path) -> str:
+    """A file's SHA-256, read once a process as long as its size and time stay as they are."""
+    found = Path(path).resolve()
+    state = found.stat()
+    return _sha256(str(found), state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _sha256(path: str, *state: int) -> str:
+    return sha256_of(path)
 
 
 def _read_by(cfg: Config) -> set[str]:
@@ -58,7 +84,7 @@ def _read_by(cfg: Config) -> set[str]:
         found.add(manifest_of(dataset.get("data_root")))
         listed = (dataset.get("subset") or {}).get("file")
         if listed and Path(listed).is_file():
-            found.add(sha256_of(listed))
+            found.add(sha256(listed))
     return found - {None}
 
 
@@ -87,7 +113,7 @@ def is_finished(stage: Stage, key: str, stages: Sequence[Stage] = ()) -> bool:
         return False
     output = output_of(stage)
     if output.is_file():
-        return sha256_of(output) == record["output_sha256"]
+        return sha256(output) == record["output_sha256"]
     heirs = [other for other in stages if other.needs == stage.name]
     return bool(heirs) and all(_is_finished(heir, stages) for heir in heirs)
 
@@ -111,6 +137,8 @@ def clear_if_stale(stage: Stage, key: str) -> Path | None:
     record = read_state(stage)
     # a complete stage that is no longer finished has an output that somebody changed
     if record is not None and record.get("key") == key and record.get("status") != "complete":
+        return None
+    if record is not None and record.get("key") == NEVER_BEGAN:
         return None
     number = 1
     while (aside := stage.folder.with_name(f"{stage.folder.name}.stale{number}")).exists():

@@ -4,9 +4,11 @@ One JSON file in the suite's folder: its methods, tasks, seeds and declared comp
 stage with its status ('complete', 'failed', 'interrupted', 'waits', 'running', 'to run') and log.
 """
 
+import fcntl
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +46,32 @@ def write_summary(spec: Spec, stages: Sequence[Stage], outcomes: Sequence[Outcom
         truth=_truth(spec),
         stages=[_row(spec, stage, states[stage.name], ended.get(stage.name)) for stage in stages],
     )
-    spec.folder.mkdir(parents=True, exist_ok=True)
-    path = spec.folder / FILE_NAME
-    with replacing(path) as temporary:
+    with _locked(spec.folder):
+        return _write(spec.folder, content)
+
+
+def write_outcome(spec: Spec, outcome: Outcome) -> None:
+    """Say in ``suite.json`` how one stage ended, so that it is true whenever the run is killed."""
+    with _locked(spec.folder):
+        content = json.loads((spec.folder / FILE_NAME).read_text())
+        row = _row(spec, outcome.stage, "", outcome)
+        content["stages"] = [row if s["stage"] == row["stage"] else s for s in content["stages"]]
+        _write(spec.folder, content)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Runs of a suite's parts write one file in turn."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f".{FILE_NAME}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _write(folder: Path, content: dict[str, Any]) -> Path:
+    with replacing(folder / FILE_NAME) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
-    return path
+    return folder / FILE_NAME
 
 
 def _truth(spec: Spec) -> dict[str, str]:
@@ -88,7 +111,7 @@ def _row(spec: Spec, stage: Stage, state: str, outcome: Outcome | None) -> dict[
     else:
         status = record.get("status", "to run")
         status = "to run" if status == "complete" else status
-    log = record.get("log")
+    log = outcome.log if outcome is not None and outcome.log else record.get("log")
     return dict(
         stage=stage.name,
         method=stage.method,

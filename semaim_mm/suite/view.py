@@ -1,5 +1,6 @@
 """A suite for people: the plan with what it costs, and what came out."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -83,18 +84,21 @@ def length_of(stage: Stage) -> str:
     return f"{loop.max_epochs} epochs, batch {cfg.total_batch}"
 
 
-def commands(stages: Sequence[Stage]) -> list[str]:
-    """-> one shell line a stage, in an order in which they can be run.
+def commands(stages: Sequence[Stage], suite: Sequence[str]) -> list[str]:
+    """-> one shell line a stage, in an order in which they can be run; what it runs stands above.
 
-    Raises InputError for a sweep, whose lines depend on what its trials score.
+    Args:
+        suite: the arguments that name the suite to tools/transfer.py, which runs the stage and
+            records it as the suite's own.
     """
-    swept = sorted({stage.task for stage in stages if stage.trials})
-    if swept:
-        raise InputError(
-            f"--jobs print can't tell the settings of {', '.join(swept)}, which the sweep has yet "
-            "to choose; run the suite by --jobs local or slurm."
-        )
-    return [shell_line(command_of(stage, input_of(stage, stages))) for stage in stages]
+    lines = []
+    for stage in stages:
+        runs = "what the sweep has yet to choose"
+        if not stage.trials:
+            runs = shell_line(command_of(stage, input_of(stage, stages)))
+        own = shell_line([sys.executable, "tools/transfer.py", *suite, "--only", stage.name])
+        lines += [f"# {stage.name}: {runs}", own]
+    return lines
 
 
 def results_table(spec: Spec, outcomes: Sequence[Outcome]) -> Table:
@@ -121,12 +125,11 @@ def results_table(spec: Spec, outcomes: Sequence[Outcome]) -> Table:
 
 
 def _cell(outcomes: Sequence[Outcome]) -> str:
-    failed = [o for o in outcomes if o.status == "failed"]
-    if failed:
-        return "\n".join(f"failed: {o.log}" for o in failed)
     tests = [o for o in outcomes if o.stage.kind == "test"]
     values = [f"{headline(output_of(o.stage))[1]:.1f}" for o in tests if o.status in DONE]
-    return " ".join(values) or "-"
+    lines = [" ".join(values)] if values else []
+    lines += [f"failed: {o.log}" for o in outcomes if o.status == "failed"]
+    return "\n".join(lines) or "-"
 
 
 def headline(result: Path) -> tuple[str, float]:

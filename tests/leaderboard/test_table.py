@@ -215,6 +215,16 @@ def test_a_run_has_all_that_a_cell_opens(tmp_path):
     assert DIRTY in row.notes
 
 
+@pytest.mark.parametrize("which", ["trained", "pretrained"])
+def test_weights_of_uncommitted_source_are_told_of_a_clean_evaluation(tmp_path, which):
+    changes = finetuned("ours", 0, 0)
+    record = changes["checkpoint"] if which == "trained" else changes["checkpoint"]["started_from"]
+    for dirty in (False, True):
+        record["origin"]["source"] = dict(commit="c" * 40, dirty=dirty)
+        write(tmp_path, **changes)
+        assert (DIRTY in the_row(tmp_path).notes) is dirty
+
+
 def test_a_suites_record_gives_command_and_log(tmp_path):
     folder = write(tmp_path).parent
     (folder / "log.txt").write_text("")

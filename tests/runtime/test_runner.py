@@ -5,6 +5,7 @@ import torch
 from conftest import write_images
 
 from semaim_mm.errors import InputError
+from semaim_mm.report.provenance import git_state
 from semaim_mm.runtime.launch import build_runner, load_config, set_resume
 from semaim_mm.runtime.protocol import protocol_of, training_of
 from semaim_mm.runtime.record import checkpoint_record
@@ -81,6 +82,8 @@ def test_a_checkpoint_remembers_batch_precision_model_and_cost(folder, tmp_path)
     assert training["lr"] == pytest.approx(1.5e-3 * 4 / 16)
     assert meta["model"]["backbone"]["patch_size"] == 8
     assert meta["budget"]["images"] == 8
+    assert meta["machine"]["device"].startswith("cpu") and meta["machine"]["versions"]["torch"]
+    assert meta["source"] == git_state()
     # width 96, 4 content and 2 query blocks over 65 tokens, and the similarity pass: by hand,
     # forward 2 FLOP a multiply-add, backward twice that
     n, d = 64, 96

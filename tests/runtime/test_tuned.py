@@ -43,6 +43,20 @@ def test_what_was_chosen_does_not_part_methods_and_being_tuned_does(tmp_path):
     assert len({*tuned, *untuned}) == 3
 
 
+def test_settings_of_the_head_do_not_part_methods_either(tmp_path):
+    key = "model.head.loss.label_smooth_val"
+    grid = {key: [0.0, 0.2], "param_scheduler.0.start_factor": [0.1, 0.2]}
+    found = set()
+    for value, factor in ((0.0, 0.2), (0.2, 0.1)):
+        path = tmp_path / f"choice{value}.json"
+        content = dict(grid=grid, share=0.1, metric="top1", trials=[], chosen={key: value})
+        path.write_text(json.dumps(content))
+        chosen = {key: value, "param_scheduler.0.start_factor": factor}
+        found.add(fingerprint_of({**chosen, "tuned": str(path)}))
+        found.add(fingerprint_of(chosen))
+    assert len(found) == 3
+
+
 def test_another_grid_or_share_is_another_protocol(tmp_path):
     path = choice_in(tmp_path)
     one = fingerprint_of({"tuned": path})

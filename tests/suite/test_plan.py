@@ -73,9 +73,11 @@ def test_commands_carry_weights_seed_and_method(tmp_path):
 
 def test_a_command_that_is_written_down_names_no_folder_of_this_machine(tmp_path):
     stages = plan(spec_in(tmp_path))
-    for line in commands(stages):
-        assert line.startswith("python tools/t"), line
-        assert os.getcwd() not in line
+    lines = commands(stages, ["toy.py"])
+    for stage, runs, line in zip(stages, lines[::2], lines[1::2], strict=True):
+        assert runs.startswith(f"# {stage.name}: python tools/t"), runs
+        assert line == f"python tools/transfer.py toy.py --only {stage.name}"
+        assert os.getcwd() not in runs
 
 
 def test_only_takes_what_its_stages_need_along(tmp_path):

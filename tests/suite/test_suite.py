@@ -12,7 +12,7 @@ from machine import SPEC, Machine, spec_in
 
 from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.asked import asked_board, read_asked
-from semaim_mm.suite.execute import Progress, SuiteRun, alone_in, exit_code
+from semaim_mm.suite.execute import Progress, SuiteRun, exit_code
 from semaim_mm.suite.stages import output_of, plan
 from semaim_mm.suite.state import key_of, read_state, write_state
 from semaim_mm.suite.summary import write_summary
@@ -120,7 +120,7 @@ def test_a_result_whose_stage_waits_now_is_of_an_earlier_run(tmp_path, machine):
     outcomes = machine.outcomes(changed)
     write_summary(changed, plan(changed), outcomes)
     board = asked_board(spec.folder, read_asked(spec.folder), resamples=0)
-    told = [item for item in board.excluded if "of an earlier run" in item.reason]
+    told = [item for item in board.excluded if "of an earlier config" in item.reason]
     assert sorted(item.path for item in told) == [
         "semantic/seed0/ade20k/test/result.json",
         "semantic/seed0/knn/test/result.json",
@@ -140,6 +140,15 @@ def test_a_stage_that_can_t_start_leaves_the_others_running(tmp_path, machine):
     assert statuses.pop("semantic/seed0/knn/test") == "failed"
     assert set(statuses.values()) == {"complete"}
     assert any("QOSMaxSubmit" in line for line in machine.lines)
+    machine.start = start
+    spec = spec_in(tmp_path)
+    # the table still says so, and where to read why, after a look at something else
+    found = json.loads(write_summary(spec, plan(spec)).read_text())
+    (row,) = [row for row in found["stages"] if row["status"] == "failed"]
+    assert row["stage"] == "semantic/seed0/knn/test"
+    assert "QOSMaxSubmit" in (spec.folder / row["log"]).read_text()
+    assert machine.go(spec)["semantic/seed0/knn/test"] == "complete"
+    assert not list(spec.folder.rglob("*.stale*"))
 
 
 def test_a_job_of_an_earlier_plan_is_cancelled_before_its_folder_is_moved(tmp_path, machine):
@@ -269,10 +278,34 @@ def test_new_data_runs_again(tmp_path, machine, monkeypatch):
     assert len(machine.ran) == 15
 
 
-def test_two_processes_do_not_run_one_suite(tmp_path):
-    refused = pytest.raises(InputError, match="Another process runs this suite")
-    with alone_in(tmp_path), refused, alone_in(tmp_path):
-        pass
+def test_the_seconds_of_a_training_are_those_of_all_its_sittings(tmp_path, machine):
+    spec = spec_in(tmp_path)
+    first, *_ = plan(spec)
+    heir = next(stage for stage in plan(spec) if stage.needs == first.name)
+    write_state(first, status="interrupted", key=key_of(first), seconds=100.0, log="log.txt")
+    machine.go(spec)
+    assert 100 <= read_state(first)["seconds"] < 110
+    assert read_state(heir)["seconds"] < 10
+    assert machine.go(spec)[first.name] == "finished before"
+    assert 100 <= read_state(first)["seconds"] < 110
+    # another config is another training
+    write_state(first, status="interrupted", key="other", seconds=100.0, log="log.txt")
+    machine.go(spec)
+    assert read_state(first)["seconds"] < 10
+
+
+def test_weights_that_a_config_names_itself_count_by_their_content(tmp_path):
+    stage = plan(spec_in(tmp_path))[0]
+    teacher = tmp_path / "teacher.pth"
+    taught = stage._replace(
+        config="configs/pretrain/semaim_tiny_clip.py",
+        options={"model.target_generator.weights": str(teacher)},
+    )
+    keys = [key_of(taught)]
+    for content in ("one", "another"):
+        teacher.write_text(content)
+        keys.append(key_of(taught))
+    assert len(set(keys)) == 3
 
 
 def test_a_checkpoint_may_be_deleted_once_all_that_start_from_it_are_finished(tmp_path, machine):

@@ -50,3 +50,20 @@ def test_what_a_suite_says_itself_is_no_option_beside_it(monkeypatch):
 def test_seeds_that_are_no_numbers_are_named(monkeypatch, checkpoint):
     with pytest.raises(InputError, match="--seeds one must be whole numbers"):
         give(monkeypatch, checkpoint, "--tasks", "knn", "--seeds", "one")
+
+
+def test_a_checkpoint_without_tasks_and_a_broken_suite_are_told(monkeypatch, checkpoint, tmp_path):
+    with pytest.raises(InputError, match="mine.pth is no suite's config; a checkpoint needs"):
+        give(monkeypatch, checkpoint)
+    broken = tmp_path / "broken.py"
+    broken.write_text("methods = dict(\n")
+    with pytest.raises(InputError, match="broken.py, line 1 can't be read as a config"):
+        give(monkeypatch, str(broken))
+
+
+def test_printed_lines_name_the_suite_as_it_was_given(monkeypatch, capsys, checkpoint):
+    given = ["--tasks", "knn-cls", "--seeds", "0,3"]
+    give(monkeypatch, checkpoint, *given, "--jobs", "print")
+    lines = capsys.readouterr().out.splitlines()
+    first = next(line for line in lines if line.startswith("python tools/transfer.py"))
+    assert first.startswith(f"python tools/transfer.py {checkpoint} {' '.join(given)} --only ")
