@@ -9,7 +9,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ def fingerprint(protocol: dict) -> str:
 def write_result(folder: str | Path, result: dict, outcomes: dict[str, np.ndarray] | None) -> Path:
     """Complete, validate and write a result and its outcomes; neither is ever seen half-written.
 
+    Both are checked before either is replaced, so a refusal leaves an earlier run's as they were.
+
     Args:
         result: everything but schema_version, fingerprint, pretraining, training, outcomes, digest.
         outcomes: arrays whose first axis is the data set's, e.g. ``correct`` (N,) bool.
@@ -64,14 +66,17 @@ def write_result(folder: str | Path, result: dict, outcomes: dict[str, np.ndarra
                     f"The outcomes {name!r} have {len(array)} entries for {result['n_evaluated']} "
                     "evaluated images; the result was not written."
                 )
-        with replacing(folder / OUTCOMES_NAME) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **outcomes)
-        result["outcomes"] = OUTCOMES_NAME
-        result["outcomes_sha256"] = sha256_of(folder / OUTCOMES_NAME)
-    result["digest"] = sha256_text(canonical(result))
-    check_result(result, folder / FILE_NAME)
-    with replacing(folder / FILE_NAME) as temporary:
-        temporary.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
+    with ExitStack() as files:
+        text = files.enter_context(replacing(folder / FILE_NAME))  # entered first, renamed last
+        if outcomes is not None:
+            arrays = files.enter_context(replacing(folder / OUTCOMES_NAME))
+            with arrays.open("wb") as file:
+                np.savez_compressed(file, **outcomes)
+            result["outcomes"] = OUTCOMES_NAME
+            result["outcomes_sha256"] = sha256_of(arrays)
+        result["digest"] = sha256_text(canonical(result))
+        check_result(result, folder / FILE_NAME)
+        text.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
     return folder / FILE_NAME
 
 

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,6 +78,32 @@ def test_outcomes_that_do_not_cover_the_images_are_refused(tmp_path):
     with pytest.raises(InputError, match="3 entries for 4"):
         write_result(tmp_path, example(), dict(correct=np.ones(3, bool)))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (dict(metrics=dict(top1=dict(value=math.nan, unit="percent"))), "top1 that is nan"),
+        (dict(n_evaluated=3), "3 of 4"),
+    ],
+)
+def test_a_refused_result_leaves_both_files_of_the_earlier_run(tmp_path, changes, words):
+    write_result(tmp_path, example(), dict(correct=np.ones(4, bool)))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    n = changes.get("n_evaluated", 4)
+    with pytest.raises(InputError, match=words):
+        write_result(tmp_path, example(**changes), dict(correct=np.zeros(n, bool)))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_the_outcomes_are_there_before_the_result_that_names_them(tmp_path, monkeypatch):
+    renamed = []
+    rename = os.replace
+    monkeypatch.setattr(
+        os, "replace", lambda old, new: renamed.append(Path(new).name) or rename(old, new)
+    )
+    write_result(tmp_path, example(), dict(correct=np.ones(4, bool)))
+    assert renamed == ["outcomes.npz", "result.json"]
 
 
 def test_an_unknown_major_version_is_not_read(tmp_path):
