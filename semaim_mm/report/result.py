@@ -91,7 +91,7 @@ def read_result(path: str | Path) -> dict:
 
 
 def check_result(result: Any, path: str | Path) -> None:
-    """Raise InputError unless a result is of a known version, whole, finite and unedited."""
+    """Raise InputError unless a result is of a known version, whole, finite and of one piece."""
     version = str(result.get("schema_version")) if isinstance(result, dict) else "none"
     if version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
         raise InputError(
@@ -113,6 +113,12 @@ def check_result(result: Any, path: str | Path) -> None:
     content = {key: value for key, value in result.items() if key != "digest"}
     if sha256_text(canonical(content)) != result["digest"]:
         raise InputError(f"{path} was edited after it was written: its digest does not match.")
+    stated, found = result["fingerprint"], fingerprint(result["protocol"])
+    if stated != found:
+        raise InputError(
+            f"{path} states the fingerprint {stated}, and its protocol's is {found}: it would be "
+            "ranked among results of another protocol. Evaluate again with tools/test.py."
+        )
 
 
 @contextmanager

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from semaim_mm.errors import InputError
-from semaim_mm.report.result import fingerprint, read_result, write_result
+from semaim_mm.report.result import (
+    canonical,
+    fingerprint,
+    read_result,
+    sha256_text,
+    write_result,
+)
 
 
 def example(**changes) -> dict:
@@ -118,6 +124,20 @@ def test_the_fingerprint_tells_protocols_apart_and_nothing_else():
     one = fingerprint(dict(task="knn", pooling="patches"))
     assert one == fingerprint(dict(pooling="patches", task="knn"))
     assert one != fingerprint(dict(task="knn", pooling="cls"))
+
+
+def test_a_fingerprint_that_is_not_the_protocols_is_not_read(tmp_path):
+    path = write_result(tmp_path, example(), None)
+    result = json.loads(path.read_text()) | dict(fingerprint="0" * 16)
+    del result["digest"]
+    path.write_text(json.dumps(result | dict(digest=sha256_text(canonical(result)))))
+    with pytest.raises(InputError, match=r"states the fingerprint 0{16}, and its protocol's is"):
+        read_result(path)
+
+
+def test_a_protocol_of_any_kind_of_value_is_read_back(tmp_path):
+    protocol = dict(end=math.inf, betas=(0.9, 0.95), lr=1e-05, sizes={1: None, 2: Path("a")})
+    read_result(write_result(tmp_path, example(protocol=protocol), None))
 
 
 def test_the_history_is_read_off_the_checkpoints_and_typed(tmp_path):
