@@ -25,7 +25,7 @@ def main() -> None:
         "--overlaps",
         nargs="+",
         help="overlap.json files of tools/prepare_data.py, or folders of data sets that hold them; "
-        "those in data/ unless told",
+        "those in data/, or $SEMAIM_DATA, unless told",
     )
     parser.add_argument(
         "--truth",

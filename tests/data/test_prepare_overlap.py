@@ -250,11 +250,14 @@ class TestResults:
 
     def test_those_of_the_usual_folder_are_at_hand(self, overlaps, tmp_path, monkeypatch):
         (tmp_path / "elsewhere").mkdir()
+        monkeypatch.delenv("SEMAIM_DATA", raising=False)
         monkeypatch.chdir(tmp_path / "elsewhere")
         assert overlaps_at_hand() is None
         assert overlaps_at_hand("..") == overlaps
         (tmp_path / "elsewhere/data").mkdir()
         assert overlaps_at_hand() is None
+        monkeypatch.setenv("SEMAIM_DATA", str(tmp_path))
+        assert overlaps_at_hand() == overlaps
 
     def test_frozen_features_of_weights_that_saw_test_images_are_flagged(self, overlaps):
         verdict = judge(result(self.mine, weights(self.web)), overlaps)

@@ -1,5 +1,6 @@
 """What comparisons of pretraining data with test sets found, and which results it touches."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,9 +51,13 @@ def read_overlaps(*places: str | Path) -> list[Overlap]:
     return [as_overlap(path, record) for path in paths for record in read_file(path)]
 
 
-def overlaps_at_hand(data: str | Path = "data") -> list[Overlap] | None:
-    """-> what was compared of the data sets in the usual folder; None where nothing was."""
-    return (read_overlaps(data) if Path(data).is_dir() else []) or None
+def overlaps_at_hand(data: str | Path | None = None) -> list[Overlap] | None:
+    """-> what was compared of the data sets in a folder; None where nothing was.
+
+    The folder is ``$SEMAIM_DATA`` unless told, ``data`` where that is not set either.
+    """
+    root = Path(data or os.environ.get("SEMAIM_DATA") or "data")
+    return (read_overlaps(root) if root.is_dir() else []) or None
 
 
 class Verdict(NamedTuple):
