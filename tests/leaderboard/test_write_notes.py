@@ -15,7 +15,7 @@ from semaim_mm.leaderboard.write.markdown import escape as markdown_escape
 from semaim_mm.leaderboard.write.markdown import markdown
 from semaim_mm.leaderboard.write.page import page
 from semaim_mm.leaderboard.write.tex import escape as tex_escape
-from semaim_mm.leaderboard.write.tex import tex
+from semaim_mm.leaderboard.write.tex import tex, whole
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_a_note_stands_with_every_name_that_results_give_its_task(tmp_path):
 def test_a_sweeps_trials_stand_in_tex(board):
     assert len(board.trials) == 1
     text = tex(board).split("Trials of the sweep")[1].split(r"\end{longtable}")[0]
-    assert f"{tex_escape('base_lr=0.25')} & top1 & 65.00 & 60" in text
+    assert f"{whole('base_lr=0.25')} & top1 & 65.00 & 60" in text
 
 
 def test_declared_comparisons_stand_in_csv_with_their_whole_numbers(board, lines):

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 from boards import HOSTILE, write_hostile, write_noted, write_suite
 
 from semaim_mm.leaderboard.asked import asked_board, read_asked
+from semaim_mm.leaderboard.model import Absent, Dropped, Trial
 from semaim_mm.leaderboard.table import leaderboard
-from semaim_mm.leaderboard.write.tex import escape, tex
+from semaim_mm.leaderboard.write.markdown import escape as markdown_escape
+from semaim_mm.leaderboard.write.markdown import markdown
+from semaim_mm.leaderboard.write.tex import escape, tex, whole
 
 COMMAND = r"\\(?:[a-zA-Z]+|.)"
 KNOWN = {
@@ -39,6 +43,11 @@ def test_a_name_is_ascii_without_a_command_of_its_own(name):
     assert bare.count("{") == bare.count("}")
 
 
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_in_a_paragraph_is_the_same_but_for_where_lines_may_end(name):
+    assert unbroken(whole(name)) == rf"{{\raggedright {escape(name, 10000)}\par}}"
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [
@@ -58,9 +67,13 @@ def test_signs_become_what_shows_them(name, told):
 def test_every_row_of_a_table_has_as_many_cells_as_its_form(suite, tmp_path, hostile):
     board = leaderboard(write_hostile(tmp_path), resamples=0) if hostile else suite
     text = tex(board)
-    tables = re.findall(r"\\begin\{longtable\}\{(\w+)\}\n(.*?)\\end\{longtable\}", text, flags=re.S)
-    assert len(tables) >= 3 and text.count(r"\begin{") == text.count(r"\end{")
+    tables = re.findall(
+        r"\\begin\{longtable\}\{((?:[lr]|p\{\w+\})+)\}\n(.*?)\\end\{longtable\}", text, flags=re.S
+    )
+    assert len(tables) == text.count("{longtable}") / 2 >= 3
+    assert text.count(r"\begin{") == text.count(r"\end{")
     for form, body in tables:
+        form = re.sub(r"\{\w+\}", "", form)
         rows = [line for line in body.splitlines() if line.endswith(r" \\")][1:]
         assert rows and {len(re.findall(r"(?<!\\) & ", row)) + 1 for row in rows} == {len(form)}
         assert body.count(r"\toprule") == body.count(r"\midrule") == body.count(r"\bottomrule") == 1
@@ -70,8 +83,39 @@ def test_all_parts_are_there_and_what_is_no_ranking_says_so(suite):
     text = tex(suite)
     for part in ("knn", "finetune", "Declared comparisons", "in no ranking", "Failed, not run"):
         assert part in text
-    assert "m2/seed1/finetune/test/log.txt" in text
+    assert escape("m2/seed1/finetune/test/log.txt") in unbroken(text)
     assert "n = 1: no spread" in text
+
+
+def test_every_source_is_whole_and_its_lines_may_end(suite):
+    text = tex(suite)
+    sources = {item.source for item in suite.published}
+    assert max(map(len, sources)) > 48
+    for source in sources:
+        assert rf" & {{\raggedright {escape(source, 1000)}\par}} & " in unbroken(text)
+    paragraphs = re.findall(r"\{\\raggedright (.*?)\\par\}", text)
+    words = (word for told in paragraphs for word in re.split(r" |\\allowbreak\{\}", told))
+    assert max(len(re.sub(r"\\[a-z]+\{\}|[\\{}]", "", word)) for word in words) <= 24
+
+
+def test_a_failures_log_a_files_path_and_a_trials_settings_are_whole(suite):
+    log = "m2/" + "a_long-name.of_" * 8 + "x" * 200 + "/log.txt"
+    settings = {f"a_setting_of_some_length_{number}": 0.001 for number in range(6)}
+    trial = Trial("m", "coco", 0, settings, "top1", "percent", 1.0, 9, "m/trial0/result.json")
+    board = replace(
+        suite,
+        absent=(Absent("m", "coco", 0, kind="failed", log=log),),
+        excluded=(Dropped(f"{log}/result.json", "no result"),),
+        trials=(trial,),
+    )
+    text = unbroken(tex(board))
+    for told in (log, f"{log}/result.json", ", ".join(f"{k}={v}" for k, v in settings.items())):
+        assert rf"{{\raggedright {escape(told, 1000)}\par}}" in text
+    assert markdown_escape(log, 1000) in markdown(board)
+
+
+def unbroken(text: str) -> str:
+    return text.replace(r"\allowbreak{}", "")
 
 
 @pytest.mark.slow

@@ -65,8 +65,11 @@ def markdown(board: Leaderboard) -> str:
         parts += ["## Trials of the sweep", TRIALS_NOTE, table(header, rows)]
     if board.absent:
         header = ("method", "task", "seed", "state", "log")
-        rows = [(a.method, a.task, a.seed, a.kind, a.log or NONE) for a in board.absent]
-        parts += ["## Failed and not run", table(header, rows)]
+        rows = [
+            (clean(a.method, LONGEST), clean(a.task, LONGEST), a.seed, a.kind, a.log or NONE)
+            for a in board.absent
+        ]
+        parts += ["## Failed and not run", table(header, rows, longest=400)]
     if board.excluded:
         rows = [(item.path, clean(item.reason)) for item in board.excluded]
         parts += ["## Excluded files", table(("file", "reason"), rows, longest=400)]

@@ -1,5 +1,6 @@
 """The leaderboard as LaTeX: booktabs tables in a document that compiles, to be cut from."""
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -9,7 +10,9 @@ from semaim_mm.leaderboard.write.overview import ordered_groups, overview
 from semaim_mm.leaderboard.write.rows import marks, settings, shown_metrics
 from semaim_mm.leaderboard.write.text import NONE, clean, p_value, score, span, unit_of
 
-LONGEST = 48  # of a cell's text
+LONGEST = 48  # of a cell's text, but for a paragraph column's
+BREAKS = "/_-,:;=&?"  # behind which a path's or an address's line may end
+UNBROKEN = 24  # letters in a row at most, where lines may end
 WIDEST = 6  # task columns that fit on a page
 PREAMBLE = r"""\documentclass[a4paper]{article}
 \usepackage[T1]{fontenc}
@@ -87,11 +90,31 @@ def escape(text: object, longest: int = LONGEST) -> str:
     return "".join(map(_letter, clean(text, longest)))
 
 
+def whole(text: object) -> str:
+    """Any text, however long -> LaTeX that shows all of it in a paragraph column, line by line."""
+    found, run = [], 0
+    for character in clean(text):
+        found.append(_letter(character))
+        run = 0 if character == " " else run + 1
+        if character in BREAKS or run == UNBROKEN:
+            found.append(r"\allowbreak{}")
+            run = 0
+    # a group with its own end of paragraph: what ends a table's row is left as it is
+    return rf"{{\raggedright {''.join(found)}\par}}"
+
+
 def table(
     caption: str, header: Sequence[object], rows: Iterable[Sequence[object]], form: str
 ) -> str:
-    """Cells of any text -> a longtable. ``form``: 'l', 'r' or 'p{3cm}' a column."""
-    told = [" & ".join(map(escape, line)) + r" \\" for line in rows]
+    """Cells of any text -> a longtable. ``form``: 'l', 'r' or 'p{3cm}' a column.
+
+    A cell of a paragraph column is shown whole, one of another loses its middle if it is long.
+    """
+    shown = [whole if kind == "p" else escape for kind in re.sub(r"\{.*?\}", "", form)]
+    told = [
+        " & ".join(show(cell) for show, cell in zip(shown, line, strict=True)) + r" \\"
+        for line in rows
+    ]
     head = " & ".join(map(escape, header)) + r" \\"
     return "\n".join(
         [
@@ -173,7 +196,7 @@ def _trials(board: Leaderboard) -> list[str]:
         "by. None of these is ranked."
     )
     header = ("method", "task", "seed", "settings", "metric", "value", "images")
-    return [table(caption, header, rows, "llrllrr")] if rows else []
+    return [table(caption, header, rows, "llrp{8cm}lrr")] if rows else []
 
 
 def _comparisons(board: Leaderboard) -> list[str]:
@@ -205,11 +228,11 @@ def _published(board: Leaderboard) -> list[str]:
         rows.append([*told, f"{item.value:g}", item.source, second_hand])
     caption = "Published figures, under protocols of their own: in no ranking."
     header = ("method", "arch", "epochs", "task", "metric", "value", "source", "")
-    return [table(caption, header, rows, "llrllrll")] if rows else []
+    return [table(caption, header, rows, "llrllrp{6cm}l")] if rows else []
 
 
 def _absent(board: Leaderboard) -> list[str]:
     rows = [[a.method, a.task, a.seed, a.kind, a.log or NONE] for a in board.absent]
     rows += [["", "", "", item.kind, item.path] for item in board.excluded]
     header = ("method", "task", "seed", "state", "log or file")
-    return [table("Failed, not run, excluded.", header, rows, "llrll")] if rows else []
+    return [table("Failed, not run, excluded.", header, rows, "llrlp{12cm}")] if rows else []
