@@ -12,13 +12,21 @@ from scipy import optimize, stats
 
 from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.collect import Trusted
-from semaim_mm.leaderboard.intervals import RESAMPLES, Interval, over_images, over_seeds
+from semaim_mm.leaderboard.intervals import (
+    OVER_PRETRAINING,
+    RESAMPLES,
+    Interval,
+    over_both,
+    over_images,
+    over_seeds,
+)
 from semaim_mm.leaderboard.outcome_metrics import Combination, Outcomes
 from semaim_mm.leaderboard.scores import (
     RowKey,
     check_same_images,
     groups_of,
     headline_of,
+    own_training,
     scores_by_run,
     seed_clash,
     shares,
@@ -176,7 +184,8 @@ def _difference(ours: list[Trusted], theirs: list[Trusted]) -> Difference:
     seeds = [] if clash else sorted(set(left) & set(right))
     pairs = tuple(Pair(seed, left[seed], right[seed]) for seed in seeds)
     differences = [pair.first - pair.second for pair in pairs]
-    interval = over_seeds(differences) if pairs else None
+    own = own_training(ours) or own_training(theirs)
+    interval = over_seeds(differences, over_both(own)) if pairs else None
     p = None
     if interval is not None and interval.sd:
         p = float(stats.ttest_1samp(differences, 0).pvalue)
@@ -243,6 +252,7 @@ def _judged(difference: Difference, corrected: float | None, alpha: float) -> Di
         return replace(difference, verdict=verdict)
     size = smallest_difference(interval.sd, n, alpha)
     found = f"{interval.value:+.2f} ({interval.low:+.2f} to {interval.high:+.2f}) over {n} seeds"
+    found += interval.over.removeprefix(OVER_PRETRAINING)
     if corrected < ALPHA:
         better, worse = (first, second) if interval.value > 0 else (second, first)
         verdict = f"{better} is better than {worse}: {first} differs by {found}."

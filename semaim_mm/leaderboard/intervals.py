@@ -62,12 +62,21 @@ def over_seeds(values: Sequence[float], over: str = OVER_PRETRAINING) -> Interva
     return Interval(over, mean, float(low), float(high), sd, n, LEVEL, "t")
 
 
-def over_pretrainings(scores: Mapping[str, Sequence[float]]) -> Interval:
+def over_pretrainings(scores: Mapping[str, Sequence[float]], own: str | None = None) -> Interval:
     """Scores by pretraining run -> the interval over pretraining seeds, a run counting once.
 
-    A run's several finetunings are averaged first: they are no further pretrainings.
+    A run's several finetunings are averaged first: they are no further pretrainings. ``own``:
+    what every run was given one of, as ``own_training`` has it.
     """
-    return over_seeds([float(np.mean(values)) for values in scores.values()])
+    return over_seeds([float(np.mean(values)) for values in scores.values()], over_both(own))
+
+
+def over_both(own: str | None) -> str:
+    """'finetuning', where every pretraining has one of its own -> what the seeds' interval is over.
+
+    Its spread is that of both, which one finetuning a pretraining can't tell apart.
+    """
+    return f"{OVER_PRETRAINING}, each with its own {own}" if own else OVER_PRETRAINING
 
 
 def over_images(

@@ -71,6 +71,18 @@ def scores_by_run(results: Sequence[Trusted], metric: str) -> dict[str, list[flo
     }
 
 
+def own_training(results: Sequence[Trusted]) -> str | None:
+    """'finetuning' or 'probe' where each of a row's pretrainings has one of its own, else None.
+
+    The spread over pretraining seeds then has that of the finetuning or the probe in it.
+    """
+    runs = by_pretraining(results)
+    fitted = all(result.seeds.fitting is not None for result in results)
+    if not fitted or len(runs) < 2 or max(map(len, runs.values())) > 1:
+        return None
+    return "probe" if results[0].content["protocol"].get("training") is None else "finetuning"
+
+
 def shares(results: Sequence[Trusted], sign: float = 1.0) -> list[float]:
     """A row's results -> their weights in its mean, in which every pretraining counts once."""
     runs = by_pretraining(results)

@@ -26,6 +26,7 @@ from semaim_mm.leaderboard.scores import (
     check_same_images,
     groups_of,
     headline_of,
+    own_training,
     scores_by_run,
     seed_clash,
     shares,
@@ -177,10 +178,9 @@ def _row(
     runs, doubt = by_pretraining(results), seed_clash(results)
     intervals, reason = _over_images(root, results, outcomes, resamples)
     shared = set.intersection(*(set(result.content["metrics"]) for result in results))
-    notes = []
-    fitted = all(result.seeds.fitting is not None for result in results)
-    if fitted and len(runs) > 1 and max(map(len, runs.values())) == 1:
-        notes.append(BOTH_SPREADS)
+    notes, own = [], own_training(results)
+    if own:
+        notes.append(BOTH_SPREADS.replace("finetuning", own))
     provenance = tuple(run_of(root, result) for result in results)
     if any(run.dirty for run in provenance):
         notes.append(DIRTY)
@@ -205,7 +205,7 @@ def _cell(
 ) -> Cell:
     scores = scores_by_run(results, name)
     seeds = {result.run: result.seeds.pretraining for result in results}
-    interval = over_pretrainings(scores)
+    interval = over_pretrainings(scores, own_training(results))
     if images is None and reason is None:
         reason = f"what was kept by image does not give {name}"
     return Cell(

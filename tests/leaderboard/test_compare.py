@@ -72,6 +72,23 @@ def test_finetunings_of_a_pretraining_are_averaged_before_the_test(tmp_path):
     assert found.over_pretraining.n == 3
 
 
+def test_a_verdict_says_whose_spread_is_in_it(tmp_path):
+    probe = dict(task="linear", evaluator=dict(type="LinearProbe"), training=None)
+    for seed, (ours, theirs) in enumerate(zip(OURS, THEIRS, strict=True)):
+        for method, score in (("ours", ours), ("theirs", theirs)):
+            write(tmp_path / "tuned", score=score, **finetuned(method, seed, seed))
+            write(tmp_path / "probed", method, seed, score, protocol=probe)
+    for kind, own in (("tuned", "finetuning"), ("probed", "probe")):
+        found = the_difference(tmp_path / kind)
+        assert f" over 5 seeds, each with its own {own}. Corrected p" in found.verdict
+        assert found.over_pretraining.over == f"over pretraining seeds, each with its own {own}"
+    write_two(tmp_path / "knn")
+    assert " over 5 seeds. Corrected p" in the_difference(tmp_path / "knn").verdict
+    for method in ("ours", "theirs"):
+        write(tmp_path / "tuned", score=60.0, **finetuned(method, 0, 7))
+    assert " over 5 seeds. Corrected p" in the_difference(tmp_path / "tuned").verdict
+
+
 def test_one_seed_tests_nothing(tmp_path):
     write_two(tmp_path, OURS[:1], THEIRS[:1])
     found = the_difference(tmp_path)

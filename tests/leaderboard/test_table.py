@@ -127,7 +127,17 @@ def test_many_finetunings_of_one_pretraining_say_nothing_of_pretraining_seeds(tm
 def test_one_finetuning_a_pretraining_is_said_to_have_both_spreads(tmp_path):
     for seed in range(3):
         write(tmp_path, score=80.0 + seed, **finetuned("m", seed, seed))
-    assert BOTH_SPREADS in the_row(tmp_path).notes
+    row = the_row(tmp_path)
+    assert BOTH_SPREADS in row.notes
+    over = row.cells["top1"].over_pretraining.over
+    assert over == "over pretraining seeds, each with its own finetuning"
+
+
+def test_one_probe_a_pretraining_is_called_a_probe(tmp_path):
+    protocol = dict(task="linear", evaluator=dict(type="LinearProbe"), training=None)
+    for seed in range(3):
+        write(tmp_path, "m", seed, 80.0 + seed, protocol=protocol)
+    assert BOTH_SPREADS.replace("finetuning", "probe") in the_row(tmp_path).notes
 
 
 def test_different_checkpoints_that_claim_one_seed_are_shown_and_not_ranked(tmp_path):

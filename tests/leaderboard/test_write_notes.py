@@ -8,8 +8,12 @@ import json
 
 import pytest
 from boards import NOTE, write_noted
+from result_files import write
 
 from semaim_mm.leaderboard.asked import asked_board, read_asked
+from semaim_mm.leaderboard.table import leaderboard
+from semaim_mm.leaderboard.write.charts import against_cost, bars
+from semaim_mm.leaderboard.write.console import overview_table
 from semaim_mm.leaderboard.write.csv_file import csv_text
 from semaim_mm.leaderboard.write.markdown import escape as markdown_escape
 from semaim_mm.leaderboard.write.markdown import markdown
@@ -64,6 +68,39 @@ def test_a_note_stands_with_every_name_that_results_give_its_task(tmp_path):
     (root / "suite.json").write_text(json.dumps(suite | dict(tasks=["nearest"])))
     board = asked_board(root, read_asked(root), resamples=0)
     assert board.notes == {"knn": NOTE, "finetune": NOTE}
+
+
+def test_the_overview_says_where_an_interval_has_two_spreads(board, tmp_path):
+    told = "In finetune each pretraining seed has its own finetuning or probe"
+    texts = (markdown(board), tex(board), page(board), str(overview_table(board).caption))
+    for text in texts:
+        assert " ".join(text.split()).count(told) == 1
+    write(tmp_path)
+    alone = leaderboard(tmp_path, resamples=0)
+    for text in (markdown(alone), tex(alone), page(alone), str(overview_table(alone).caption)):
+        assert "has its own finetuning" not in text
+
+
+def test_csv_says_which_intervals_have_two_spreads(lines):
+    over = {
+        (line["kind"], line["task"]): line["over_pretraining_seeds_spread"]
+        for line in lines
+        if line["kind"] in ("measured", "comparison") and line["method"] == "ours"
+    }
+    both = "over pretraining seeds, each with its own finetuning"
+    for kind in ("measured", "comparison"):
+        assert over[kind, "knn"] == "over pretraining seeds" and over[kind, "finetune"] == both
+
+
+def test_charts_say_which_intervals_have_two_spreads(board):
+    for group in board.groups:
+        (name,) = (
+            t["name"] for t in bars(group, board.methods)["data"] if "seeds" in str(t["meta"])
+        )
+        both = ", each with its own finetuning" if group.task == "finetune" else ""
+        assert name == f"95 % over pretraining seeds{both}"
+        for figure in (bars(group, board.methods), against_cost(group, board.methods)):
+            assert f"{name.removeprefix('95 % ')}: " in str(figure)
 
 
 def test_a_sweeps_trials_stand_in_tex(board):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from semaim_mm.leaderboard.intervals import OVER_IMAGES, OVER_PRETRAINING, Interval
-from semaim_mm.leaderboard.model import Group, Row
+from semaim_mm.leaderboard.model import Cell, Group, Row
 from semaim_mm.leaderboard.write.cost import cost_of
 from semaim_mm.leaderboard.write.curves import Curve
 from semaim_mm.leaderboard.write.rows import labels
@@ -38,7 +38,8 @@ def bars(group: Group, methods: Sequence[str]) -> Figure:
     heights = list(range(len(rows)))
     told = [
         f"<b>{name}</b><br>{score(cell.value)} {plain(unit)}"
-        f"<br>{OVER_PRETRAINING}: {span(cell.over_pretraining)} (n = {cell.over_pretraining.n})"
+        f"<br>{cell.over_pretraining.over}: {span(cell.over_pretraining)}"
+        f" (n = {cell.over_pretraining.n})"
         f"<br>{OVER_IMAGES}: {span(cell.over_images)}"
         for name, cell in zip(names, cells, strict=True)
     ]
@@ -56,7 +57,7 @@ def bars(group: Group, methods: Sequence[str]) -> Figure:
         )
     ]
     for name, shift, intervals in (
-        (OVER_PRETRAINING, APART, [cell.over_pretraining for cell in cells]),
+        (_over(cells), APART, [cell.over_pretraining for cell in cells]),
         (OVER_IMAGES, -APART, [cell.over_images for cell in cells]),
     ):
         known = [i for i, interval in enumerate(intervals) if _has_ends(interval)]
@@ -198,7 +199,7 @@ def _point(row: Row, name: str, flops: float, cell: Any, unit: str, series: int)
     seeds = cell.over_pretraining
     told = (
         f"<b>{name}</b><br>{score(cell.value)} {plain(unit)}<br>{quantity(flops)}FLOP"
-        f"<br>{OVER_PRETRAINING}: {span(seeds)} (n = {seeds.n})"
+        f"<br>{seeds.over}: {span(seeds)} (n = {seeds.n})"
     )
     point = dict(
         type="scatter",
@@ -228,6 +229,12 @@ def _reach(group: Group, points: Sequence[Figure], lines: Sequence[Figure]) -> l
         ends += [y + errors["array"][0], y - errors["arrayminus"][0]] if errors else [y]
     pad = 0.08 * (max(ends) - min(ends)) or 1.0
     return [min(ends) - pad, max(ends) + pad]
+
+
+def _over(cells: Sequence[Cell]) -> str:
+    """What the intervals over seeds are over, those of a further training too if any has one."""
+    known = [cell.over_pretraining for cell in cells if _has_ends(cell.over_pretraining)]
+    return max((interval.over for interval in known), key=len, default=OVER_PRETRAINING)
 
 
 def _has_ends(interval: Interval | None) -> bool:

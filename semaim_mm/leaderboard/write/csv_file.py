@@ -19,7 +19,7 @@ FIELDS = (
     *("kind", "task", "fingerprint", "data", "rank", "method", "arch", "selection"),
     *("pretraining_epochs", *(f"pretraining_{kind}" for kind in KINDS[1:])),
     *("metric", "unit", "headline", "value"),
-    *(f"over_pretraining_seeds_{name}" for name in SPANS),
+    *(f"over_pretraining_seeds_{name}" for name in (*SPANS, "spread")),
     *(f"over_test_images_these_weights_{name}" for name in SPANS),
     *("seed", "second_hand", "notes", "source"),
     # of a comparison: the method that is subtracted, and what the seeds say of the difference
@@ -74,7 +74,7 @@ def _measured(board: Leaderboard) -> Iterator[dict[str, Any]]:
                     unit=cell.unit,
                     headline=name == group.headline,
                     value=cell.value,
-                    **_span("over_pretraining_seeds", cell.over_pretraining),
+                    **_seeds(cell.over_pretraining),
                     **_span("over_test_images_these_weights", cell.over_images),
                     notes="; ".join(notes),
                     source="; ".join(run.path for run in row.runs),
@@ -93,7 +93,7 @@ def _compared(board: Leaderboard) -> Iterator[dict[str, Any]]:
             arch=item.arch,
             metric=item.metric,
             value=None if seeds is None else seeds.value,
-            **_span("over_pretraining_seeds", seeds),
+            **_seeds(seeds),
             **_span("over_test_images_these_weights", item.over_images),
             p=item.p,
             p_corrected=item.corrected,
@@ -135,6 +135,12 @@ def _beside(board: Leaderboard) -> Iterator[dict[str, Any]]:
         )
     for item in board.excluded:
         yield dict(kind=item.kind, notes=item.reason, source=item.path)
+
+
+def _seeds(interval: Interval | None) -> dict[str, Any]:
+    """``spread`` says whether the interval has that of a training on top of pretraining in it."""
+    name = "over_pretraining_seeds"
+    return _span(name, interval) | ({f"{name}_spread": interval.over} if interval else {})
 
 
 def _span(name: str, interval: Interval | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from semaim_mm.leaderboard.intervals import OVER_PRETRAINING
 from semaim_mm.leaderboard.model import Absent, Group, Leaderboard, Row
 from semaim_mm.leaderboard.write.cost import Cost, cost_of
 from semaim_mm.leaderboard.write.text import NONE, clean, plural, with_margin
@@ -100,6 +101,19 @@ def columns_of(board: Leaderboard) -> tuple[Column, ...]:
     empty = {item.task for item in board.absent} - {column.task for column in columns}
     columns += [Column(task, None) for task in empty]
     return tuple(sorted(columns, key=lambda column: place(column.task, board.tasks)))
+
+
+def both_spreads(board: Leaderboard) -> str:
+    """A sentence on the tasks whose intervals have the spread of two trainings; '' without any."""
+    own = [
+        clean(group.task, 30)
+        for group in ordered_groups(board)
+        for row in group.rows
+        if row.cells[group.headline].over_pretraining.over != OVER_PRETRAINING
+    ]
+    told = ", ".join(dict.fromkeys(own))
+    each = "each pretraining seed has its own finetuning or probe, the interval the spread of both"
+    return f"In {told} {each}." if told else ""
 
 
 def methods_of(board: Leaderboard) -> list[str]:

@@ -22,7 +22,13 @@ from semaim_mm.leaderboard.write.charts import against_cost, bars, curve_figures
 from semaim_mm.leaderboard.write.cost import TITLES, Cost, cost_of
 from semaim_mm.leaderboard.write.curves import Curve
 from semaim_mm.leaderboard.write.order_maps import Picture
-from semaim_mm.leaderboard.write.overview import methods_of, ordered_groups, overview, title_of
+from semaim_mm.leaderboard.write.overview import (
+    both_spreads,
+    methods_of,
+    ordered_groups,
+    overview,
+    title_of,
+)
 from semaim_mm.leaderboard.write.rows import marks, settings, shown_metrics
 
 STYLES = ("page.css",)
@@ -83,6 +89,7 @@ def page(
             board=board,
             groups=groups,
             overview=overview(board),
+            both_spreads=both_spreads(board),
             view_of=lambda row: views[id(row)],
             anchor_of=lambda group: next(view.id for view in groups if view.group is group),
             curves=list(parts),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from semaim_mm.leaderboard.model import Group, Leaderboard
 from semaim_mm.leaderboard.write.cost import TITLES, cost_of
-from semaim_mm.leaderboard.write.overview import ordered_groups, overview
+from semaim_mm.leaderboard.write.overview import both_spreads, ordered_groups, overview
 from semaim_mm.leaderboard.write.rows import marks, settings, shown_metrics
 from semaim_mm.leaderboard.write.text import NONE, clean, p_value, score, span, unit_of
 
@@ -141,10 +141,10 @@ def _letter(character: str) -> str:
 
 
 def _overview(board: Leaderboard) -> list[str]:
-    found = overview(board)
+    found, spreads = overview(board), escape(both_spreads(board), 2000)
     caption = (
         r"Headline figures: mean over pretraining seeds $\pm$ half its 95\,\% interval. A column "
-        "is one protocol on one data set; nothing is ranked across columns."
+        rf"is one protocol on one data set; nothing is ranked across columns. {spreads}"
     )
     tables = []
     for start in range(0, len(found.columns) if found.lines else 0, WIDEST):
