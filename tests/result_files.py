@@ -59,6 +59,18 @@ def write(
     return write_result(folder, {**result, **changes}, outcomes)
 
 
+def write_two_sets(root: Path, *methods: str, seeds: int = 2) -> None:
+    """k-NN of every method pretrained on two data sets, with nothing else to tell them apart."""
+    for number, name in enumerate(("imagenet", "places")):
+        for seed in range(seeds):
+            for method in methods:
+                start = weights(f"{method} {name} {seed}", seed)
+                start["origin"]["data"] = dict(name=name, manifest_sha256=str(number) * 64)
+                score = 50.0 + number + seed**2 * (method == methods[0])
+                folder = f"{name}/{method}{seed}"
+                write(root, method, seed, score, checkpoint=start, folder=folder)
+
+
 def write_right(root: Path, correct: np.ndarray, **changes) -> Path:
     """The same with ``correct`` (N,) beside it and the top1 that it gives."""
     score = 100 * float(np.mean(correct))

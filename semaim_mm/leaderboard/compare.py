@@ -23,9 +23,11 @@ from semaim_mm.leaderboard.intervals import (
 from semaim_mm.leaderboard.outcome_metrics import Combination, Outcomes
 from semaim_mm.leaderboard.scores import (
     RowKey,
+    apart,
     check_same_images,
     groups_of,
     headline_of,
+    key_of,
     own_training,
     scores_by_run,
     seed_clash,
@@ -53,6 +55,7 @@ class Difference:
     ``p`` is the paired t test's over pretraining seeds, ``corrected`` Holm's; ``detectable`` the
     smallest true difference that so many seeds show four times in five. Each is None where the
     seeds can't say, and ``verdict`` says so. ``better`` names the method, if the test does.
+    ``variant``: what tells it from the pair's others in this group, '' where there is one.
     """
 
     first: str
@@ -70,6 +73,7 @@ class Difference:
     corrected: float | None = None
     detectable: float | None = None
     better: str | None = None
+    variant: str = ""
 
 
 def compare(
@@ -92,7 +96,7 @@ def compare(
     for pair in declared:
         before = len(found)
         for rows in groups_of(results).values():
-            found += [(_difference(*sides), sides) for sides in _sides(rows, *pair)]
+            found += _differences(_sides(rows, *pair))
         if len(found) == before:
             verdict = (
                 f"{pair[0]} and {pair[1]} have no results yet under one protocol, on the same data "
@@ -100,9 +104,13 @@ def compare(
             )
             found.append((Difference(*pair, verdict), ([], [])))
     corrected = holm([difference.p for difference, _ in found])
-    return [
+    judged = [
         _judged(_with_images(difference, sides, outcomes, resamples), value, ALPHA / len(found))
         for (difference, sides), value in zip(found, corrected, strict=True)
+    ]
+    return [
+        replace(item, verdict=f"{item.variant}: {item.verdict}") if item.variant else item
+        for item in judged
     ]
 
 
@@ -174,6 +182,17 @@ def _sides(
             alike = [(key, key._replace(method=second)) for key in left]
             found += [pair for pair in alike if pair[1] in theirs]
     return [(ours[mine], theirs[other]) for mine, other in found]
+
+
+def _differences(
+    sides: Sequence[tuple[list[Trusted], list[Trusted]]],
+) -> list[tuple[Difference, tuple[list[Trusted], list[Trusted]]]]:
+    """Rows of one pair in one group -> a difference each, which says what tells it apart."""
+    keys = [key_of(ours[0]) for ours, _ in sides]
+    return [
+        (replace(_difference(*pair), variant=", ".join(apart(key, keys))), pair)
+        for key, pair in zip(keys, sides, strict=True)
+    ]
 
 
 def _difference(ours: list[Trusted], theirs: list[Trusted]) -> Difference:

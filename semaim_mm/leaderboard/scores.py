@@ -10,6 +10,9 @@ from semaim_mm.report.history import pretrained_record
 # the metric that a task is read by: the first of these that it has
 HEADLINES = ("top1", "bbox_mAP", "segm_mAP", "mIoU")
 
+# what tells rows of one method and group apart
+APART = ("arch", "epochs", "selection", "pretrained_on")
+
 
 class RowKey(NamedTuple):
     """What makes results a row: they differ by seed alone.
@@ -28,15 +31,31 @@ def groups_of(results: Sequence[Trusted]) -> dict[tuple, dict[RowKey, list[Trust
     """Results -> rows by (task, fingerprint, data); only rows of one group may be ranked."""
     groups: dict[tuple, dict[RowKey, list[Trusted]]] = {}
     for result in results:
-        key = RowKey(
-            result.content["method"],
-            result.content["arch"],
-            result.content["selection"],
-            epochs_of(result.content),
-            pretrained_on(result.content),
-        )
-        groups.setdefault(result.group, {}).setdefault(key, []).append(result)
+        groups.setdefault(result.group, {}).setdefault(key_of(result), []).append(result)
     return {group: dict(sorted(rows.items(), key=str)) for group, rows in sorted(groups.items())}
+
+
+def key_of(result: Trusted) -> RowKey:
+    """A result -> the row that it belongs to."""
+    content = result.content
+    return RowKey(
+        content["method"],
+        content["arch"],
+        content["selection"],
+        epochs_of(content),
+        pretrained_on(content),
+    )
+
+
+def apart(one: Any, alike: Sequence[Any], fields: Sequence[str] = APART) -> list[str]:
+    """A row (or its key) -> what of it tells it from those alike, in words; empty where nothing."""
+    told = []
+    for field in fields:
+        if len({getattr(other, field) for other in alike}) > 1:
+            value = getattr(one, field)
+            shown = f"{value} epochs" if field == "epochs" else str(value)
+            told.append(f"{field.replace('_', ' ')} not recorded" if value is None else shown)
+    return told
 
 
 def headline_of(results: Sequence[Trusted]) -> str:

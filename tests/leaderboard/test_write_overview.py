@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from dataclasses import replace
 
 import pytest
 from boards import write_suite
-from result_files import finetuned, weights, write
+from result_files import finetuned, weights, write, write_two_sets
+from rich.console import Console
 
 from semaim_mm.leaderboard.asked import asked_board, read_asked
 from semaim_mm.leaderboard.model import Absent
 from semaim_mm.leaderboard.table import leaderboard
+from semaim_mm.leaderboard.write.console import overview_table
 from semaim_mm.leaderboard.write.cost import cost_of
+from semaim_mm.leaderboard.write.csv_file import csv_text
 from semaim_mm.leaderboard.write.markdown import markdown
 from semaim_mm.leaderboard.write.overview import methods_of, overview, title_of
 from semaim_mm.leaderboard.write.page import page
@@ -134,6 +139,48 @@ def test_a_chart_tells_rows_of_one_method_apart(tmp_path):
     write(tmp_path, "c")
     rows = leaderboard(tmp_path, resamples=0).groups[0].rows
     assert sorted(labels(rows)) == ["a (ViT-base/16)", "a (ViT-large/16)", "c"]
+
+
+def test_a_method_pretrained_on_two_data_sets_has_a_name_with_each(tmp_path):
+    write_two_sets(tmp_path, "ours", "theirs")
+    write(tmp_path, "ours", 5, 60.0, folder="unknown")
+    write(tmp_path, "alone")
+    board = leaderboard(tmp_path, [("ours", "theirs")], resamples=0)
+    sets = ["imagenet 00000000", "places 11111111"]
+    found = {line.label(): line.entries[0].told() for line in overview(board).lines}
+    named = [f"{method} ({name})" for method in ("ours", "theirs") for name in sets]
+    assert set(found) == {*named, "ours (pretrained on not recorded)", "alone"}
+    assert found["ours (pretrained on not recorded)"] == "60.00 (n = 1)"
+    assert set(labels(board.groups[0].rows)) == set(found)
+    assert [item.variant for item in board.comparisons] == sets
+    assert all(item.verdict.startswith(f"{item.variant}: ") for item in board.comparisons)
+    texts = dict(markdown=markdown(board), tex=tex(board), console=told(board))
+    for name, text in texts.items():
+        # overview and, but for the terminal, the protocol's table and the comparison
+        assert text.count("ours (imagenet 00000000)") >= (1 if name == "console" else 3)
+    html = page(board)
+    assert "<span>pretrained on</span>" in html
+    for name in sets:
+        assert f'<small class="under">{name}</small></th>' in html
+        assert f'<td class="text" data-value="{name}">{name}</td>' in html
+        assert f"<dt>pretrained on</dt><dd>{name}</dd>" in html
+    lines = list(csv.DictReader(io.StringIO(csv_text(board))))
+    assert {line["pretrained_on"] for line in lines if line["method"] == "theirs"} == {*sets}
+
+
+def test_a_method_of_one_data_set_is_called_by_its_name_alone(tmp_path):
+    start = weights("a", 0)
+    start["origin"]["data"] = dict(name="imagenet", manifest_sha256="0" * 64)
+    write(tmp_path, "a", checkpoint=start)
+    board = leaderboard(tmp_path, resamples=0)
+    assert [line.label() for line in overview(board).lines] == labels(board.groups[0].rows) == ["a"]
+    assert "<span>pretrained on" not in page(board)
+
+
+def told(board) -> str:
+    console = Console(width=300, file=io.StringIO())
+    console.print(overview_table(board))
+    return console.file.getvalue()
 
 
 def test_a_table_has_the_headline_first_and_the_metrics_that_are_known(tmp_path):

@@ -23,5 +23,5 @@ def overview_table(board: Leaderboard) -> Table:
         view.add_column(title, justify="right")
     for line in found.lines:
         cells = (Text(entry.told()) for entry in line.entries)
-        view.add_row(Text(clean(line.method, 40)), *cells)
+        view.add_row(Text(line.label(40)), *cells)
     return view

@@ -17,6 +17,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠", "|", "%")
 SPANS = ("n", "sd", "low", "high")
 FIELDS = (
     *("kind", "task", "fingerprint", "data", "rank", "method", "arch", "selection"),
+    "pretrained_on",
     *("pretraining_epochs", *(f"pretraining_{kind}" for kind in KINDS[1:])),
     *("metric", "unit", "headline", "value"),
     *(f"over_pretraining_seeds_{name}" for name in (*SPANS, "spread")),
@@ -69,6 +70,7 @@ def _measured(board: Leaderboard) -> Iterator[dict[str, Any]]:
                     method=row.method,
                     arch=row.arch,
                     selection=row.selection,
+                    pretrained_on=row.pretrained_on,
                     **{f"pretraining_{kind}": value for kind, value in cost.items()},
                     metric=name,
                     unit=cell.unit,

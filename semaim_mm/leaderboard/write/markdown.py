@@ -7,7 +7,14 @@ from semaim_mm.leaderboard.compare import Difference
 from semaim_mm.leaderboard.model import Group, Leaderboard
 from semaim_mm.leaderboard.write.cost import TITLES, cost_of
 from semaim_mm.leaderboard.write.overview import both_spreads, ordered_groups, overview
-from semaim_mm.leaderboard.write.rows import marks, settings, shown_metrics
+from semaim_mm.leaderboard.write.rows import (
+    IN_A_TABLE,
+    compared,
+    labels,
+    marks,
+    settings,
+    shown_metrics,
+)
 from semaim_mm.leaderboard.write.text import (
     NONE,
     clean,
@@ -104,8 +111,8 @@ def _overview(board: Leaderboard) -> str:
     for line in found.lines:
         epochs, _, flops, _ = line.cost.told() if line.cost else (NONE,) * 4
         told = (entry.told() for entry in line.entries)
-        rows.append((line.method, line.arch or NONE, epochs, flops, *told))
-    return table(header, rows) if rows else ""
+        rows.append((line.label(LONGEST), line.arch or NONE, epochs, flops, *told))
+    return table(header, rows, 2 * LONGEST + 4) if rows else ""
 
 
 def _group(group: Group, said: str | None) -> list[str]:
@@ -113,7 +120,7 @@ def _group(group: Group, said: str | None) -> list[str]:
     header = ["rank", "method", "arch", *TITLES, "seeds", f"{group.headline} ({unit})"]
     header += ["sd", "over pretraining seeds", "over test images, these weights", *others]
     rows, notes = [], []
-    for row in group.rows:
+    for row, label in zip(group.rows, labels(group.rows, LONGEST, IN_A_TABLE), strict=True):
         cell = row.cells[group.headline]
         seeds, told = cell.over_pretraining, marks(row)
         numbers = [notes.index(note) + 1 for note in told if note in notes]
@@ -121,9 +128,10 @@ def _group(group: Group, said: str | None) -> list[str]:
             if note not in notes:
                 notes.append(note)
                 numbers.append(len(notes))
-        name = clean(row.method, LONGEST) + "".join(f" ({number})" for number in sorted(numbers))
+        name = label + "".join(f" ({number})" for number in sorted(numbers))
+        arch = clean(row.arch, LONGEST)
         rows.append(
-            [row.rank or NONE, name, row.arch, *cost_of(row).told(), seeds.n, score(cell.value)]
+            [row.rank or NONE, name, arch, *cost_of(row).told(), seeds.n, score(cell.value)]
             + [score(seeds.sd), span(seeds), span(cell.over_images)]
             + [score(row.cells[name].value if name in row.cells else None) for name in others]
         )
@@ -132,7 +140,7 @@ def _group(group: Group, said: str | None) -> list[str]:
         f"{plural(len(group.rows), 'row')}."
     )
     listed = "\n".join(f"- ({number}) {escape(note, 300)}" for number, note in enumerate(notes, 1))
-    shown = table(header, rows, LONGEST + 12)
+    shown = table(header, rows, 2 * LONGEST + 16)
     return [f"### {escape(group.task)}", about, escape(said or "", 400), shown, listed]
 
 
@@ -143,7 +151,7 @@ def _comparisons(found: Iterable[Difference]) -> str:
     rows = []
     for item in found:
         seeds = item.over_pretraining
-        told = (item.first, item.second, item.task or NONE, item.fingerprint[:8] or NONE)
+        told = (compared(item), item.second, item.task or NONE, item.fingerprint[:8] or NONE)
         told += (item.metric or NONE, score(seeds.value if seeds else None, sign=True))
         told += (span(seeds, sign=True), span(item.over_images, sign=True), len(item.pairs))
         told += (p_value(item.p), p_value(item.corrected), score(item.detectable), item.verdict)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from semaim_mm.leaderboard.intervals import OVER_PRETRAINING
 from semaim_mm.leaderboard.model import Absent, Group, Leaderboard, Row
+from semaim_mm.leaderboard.scores import apart
 from semaim_mm.leaderboard.write.cost import Cost, cost_of
 from semaim_mm.leaderboard.write.text import NONE, clean, plural, with_margin
 
@@ -52,12 +53,20 @@ class Entry:
 
 @dataclass(frozen=True)
 class Line:
-    """A method of one size after one length of pretraining; ``entries`` one a column."""
+    """A method of one size after one pretraining, its seeds apart; ``entries`` one a column.
+
+    ``of`` tells lines of one method, size and length of pretraining apart, '' where there is one.
+    """
 
     method: str
     arch: str
     cost: Cost | None
     entries: tuple[Entry, ...]
+    of: str = ""
+
+    def label(self, most: int | None = None) -> str:
+        """-> the method, with its pretraining data where other lines are alike but for that."""
+        return clean(self.method, most) + (f" ({clean(self.of, most)})" if self.of else "")
 
 
 @dataclass(frozen=True)
@@ -71,10 +80,10 @@ class Overview:
 def overview(board: Leaderboard) -> Overview:
     """A leaderboard -> methods x tasks, in the order that was asked for, else by name."""
     columns = columns_of(board)
-    keys = {(row.method, row.arch, row.epochs): row for group in board.groups for row in group.rows}
+    keys = {_key(row): row for group in board.groups for row in group.rows}
     alone = {item.method for item in board.absent} - {method for method, *_ in keys}
-    lines = [*keys, *((method, "", None) for method in alone)]
-    lines.sort(key=lambda key: (place(key[0], board.methods), key[1], key[2] or 0))
+    lines = [*keys, *((method, "", None, None) for method in alone)]
+    lines.sort(key=lambda key: (place(key[0], board.methods), key[1], key[2] or 0, key[3] or ""))
     seen: set[str] = set()
     found = []
     for key in lines:
@@ -91,7 +100,9 @@ def overview(board: Leaderboard) -> Overview:
             for column in columns
         )
         cost = cost_of(keys[key]) if key in keys else None
-        found.append(Line(key[0], key[1], cost, entries))
+        alike = [row for other, row in keys.items() if other[:3] == key[:3]]
+        of = apart(keys[key], alike, ["pretrained_on"]) if key in keys else []
+        found.append(Line(key[0], key[1], cost, entries, ", ".join(of)))
     return Overview(columns, tuple(found))
 
 
@@ -142,9 +153,13 @@ def place(name: str, order: Sequence[str]) -> tuple[int, str]:
     return (order.index(name) if name in order else len(order), name)
 
 
+def _key(row: Row) -> tuple[str, str, int | None, str | None]:
+    return row.method, row.arch, row.epochs, row.pretrained_on
+
+
 def _entry(column: Column, key: tuple, absent: Sequence[Absent], not_asked: bool) -> Entry:
     rows = column.group.rows if column.group else ()
-    mine = tuple(row for row in rows if (row.method, row.arch, row.epochs) == key)
+    mine = tuple(row for row in rows if _key(row) == key)
     return Entry(column.group.headline if column.group else "", mine, tuple(absent), not_asked)
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+from semaim_mm.leaderboard.compare import Difference
 from semaim_mm.leaderboard.model import Group, Row, Trial
-from semaim_mm.leaderboard.scores import HEADLINES
+from semaim_mm.leaderboard.scores import APART, HEADLINES, apart
 from semaim_mm.leaderboard.write.text import clean
 
+IN_A_TABLE = ("selection", "pretrained_on")  # of APART, what has no column of its own
 # metrics that a table shows beside the headline; the others stand in a cell's provenance
 MAIN = (*HEADLINES, "top5", "mAcc", "aAcc", "bbox_mAP_50", "bbox_mAP_75")
 
@@ -27,15 +29,19 @@ def settings(trial: Trial) -> str:
     return ", ".join(f"{key}={value}" for key, value in trial.settings.items()) or "not recorded"
 
 
-def labels(rows: Sequence[Row], most: int = 32) -> list[str]:
-    """Rows -> names for a chart's axis, with what tells a method's several apart."""
+def labels(rows: Sequence[Row], most: int = 32, fields: Sequence[str] = APART) -> list[str]:
+    """Rows -> names for a chart's axis or a table, with what tells a method's several apart.
+
+    ``fields``: those of a row that are not told elsewhere.
+    """
     found = []
     for row in rows:
-        alike = [other for other in rows if other.method == row.method]
-        told = [
-            str(getattr(row, field))
-            for field in ("arch", "epochs", "selection")
-            if len({getattr(other, field) for other in alike}) > 1
-        ]
-        found.append(clean(row.method, most) + (f" ({clean(', '.join(told), most)})" * bool(told)))
+        told = apart(row, [other for other in rows if other.method == row.method], fields)
+        of = f" ({clean(', '.join(told), most)})" if told else ""
+        found.append(clean(row.method, most) + of)
     return found
+
+
+def compared(item: Difference) -> str:
+    """The first method of a comparison, with what tells it from the pair's others in its group."""
+    return item.first + (f" ({item.variant})" if item.variant else "")

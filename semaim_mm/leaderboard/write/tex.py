@@ -7,7 +7,14 @@ from collections.abc import Iterable, Sequence
 from semaim_mm.leaderboard.model import Group, Leaderboard
 from semaim_mm.leaderboard.write.cost import TITLES, cost_of
 from semaim_mm.leaderboard.write.overview import both_spreads, ordered_groups, overview
-from semaim_mm.leaderboard.write.rows import marks, settings, shown_metrics
+from semaim_mm.leaderboard.write.rows import (
+    IN_A_TABLE,
+    compared,
+    labels,
+    marks,
+    settings,
+    shown_metrics,
+)
 from semaim_mm.leaderboard.write.text import NONE, clean, p_value, score, span, unit_of
 
 LONGEST = 48  # of a cell's text, but for a paragraph column's
@@ -155,7 +162,7 @@ def _overview(board: Leaderboard) -> list[str]:
         for line in found.lines:
             epochs, _, flops, _ = line.cost.told() if line.cost else (NONE,) * 4
             told = [entry.told() for entry in line.entries[start : start + WIDEST]]
-            rows.append([clean(line.method, 24), line.arch or NONE, epochs, flops, *told])
+            rows.append([line.label(22), line.arch or NONE, epochs, flops, *told])
         tables.append(table(caption, header, rows, "llrr" + "r" * len(columns)))
     notes = [rf"{escape(task)}: {escape(note, 400)}\par" for task, note in board.notes.items()]
     return tables + notes
@@ -167,15 +174,15 @@ def _group(group: Group, said: str | None) -> list[str]:
     header = ["", "method", "arch", *TITLES, "n", f"{group.headline} ({unit})", "sd"]
     header += ["pretraining seeds", "test images", *others]
     rows, doubts = [], []
-    for row in group.rows:
+    for row, label in zip(group.rows, labels(group.rows, 22, IN_A_TABLE), strict=True):
         cell = row.cells[group.headline]
         seeds = cell.over_pretraining
         rows.append(
-            [row.rank or NONE, clean(row.method, 24), clean(row.arch, 16), *cost_of(row).told()]
+            [row.rank or NONE, label, clean(row.arch, 16), *cost_of(row).told()]
             + [seeds.n, score(cell.value), score(seeds.sd), span(seeds), span(cell.over_images)]
             + [score(row.cells[name].value if name in row.cells else None) for name in others]
         )
-        doubts += [f"{clean(row.method, 24)}: {mark}" for mark in marks(row)]
+        doubts += [f"{label}: {mark}" for mark in marks(row)]
     caption = (
         rf"\textbf{{{escape(group.task)}}}, protocol \texttt{{{escape(group.fingerprint)}}} on "
         rf"{escape(group.data)}. 95\,\% intervals over pretraining seeds, and over test images "
@@ -207,7 +214,7 @@ def _comparisons(board: Leaderboard) -> list[str]:
     rows, verdicts = [], []
     for item in board.comparisons:
         seeds = item.over_pretraining
-        told = [clean(item.first, 20), clean(item.second, 20), item.task or NONE]
+        told = [clean(compared(item), 44), clean(item.second, 20), item.task or NONE]
         told += [item.metric or NONE, score(seeds.value if seeds else None, sign=True)]
         told += [span(seeds, sign=True), span(item.over_images, sign=True), len(item.pairs)]
         told += [p_value(item.p), p_value(item.corrected), score(item.detectable)]
