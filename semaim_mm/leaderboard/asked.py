@@ -14,6 +14,7 @@ from semaim_mm.leaderboard.chain import with_suites_commands
 from semaim_mm.leaderboard.intervals import RESAMPLES
 from semaim_mm.leaderboard.model import Absent, Leaderboard
 from semaim_mm.leaderboard.table import leaderboard
+from semaim_mm.leaderboard.task_names import with_suites_names
 
 FILE_NAME = "suite.json"
 KINDS = ("pretrain", "train", "test")
@@ -188,6 +189,7 @@ def asked_board(
         outdated=asked.outdated,
     )
     board = with_suites_commands(board, Path(results), asked.stages)
+    board = with_suites_names(board, asked.tasks, asked.task_of)
     names = names_of_tasks(board, asked)
     return replace(
         board,

@@ -64,6 +64,7 @@ class Difference:
     arch: str = ""
     task: str = ""
     fingerprint: str = ""
+    data: str = ""
     metric: str = ""
     pairs: tuple[Pair, ...] = ()
     over_pretraining: Interval | None = None
@@ -217,6 +218,7 @@ def _difference(ours: list[Trusted], theirs: list[Trusted]) -> Difference:
         arch=" and ".join(archs),
         task=content["task"],
         fingerprint=content["fingerprint"],
+        data=ours[0].group[2],
         metric=metric,
         pairs=pairs,
         over_pretraining=interval,
