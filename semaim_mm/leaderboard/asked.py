@@ -13,6 +13,7 @@ from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.chain import with_suites_commands
 from semaim_mm.leaderboard.intervals import RESAMPLES
 from semaim_mm.leaderboard.model import Absent, Leaderboard
+from semaim_mm.leaderboard.plan import plan_of
 from semaim_mm.leaderboard.table import leaderboard
 from semaim_mm.leaderboard.task_names import with_suites_names
 
@@ -187,6 +188,7 @@ def asked_board(
         resamples=resamples,
         overlaps=overlaps,
         outdated=asked.outdated,
+        plan=plan_of(results, asked.stages, asked.comparisons),
     )
     board = with_suites_commands(board, Path(results), asked.stages)
     board = with_suites_names(board, asked.tasks, asked.task_of)

@@ -1,14 +1,15 @@
 """The one or two comparisons that were declared beforehand: the only ones that say "better".
 
 Differences are paired over pretraining seeds and tested by Student's t; p values are corrected
-(Holm) over all tests that the declared pairs ask for.
+(Holm) over all tests that the declared pairs ask for, and none is judged before its declared seeds
+are there: a verdict is the same whenever somebody looks.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import stats
 
 from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.collect import Trusted
@@ -21,6 +22,7 @@ from semaim_mm.leaderboard.intervals import (
     over_seeds,
 )
 from semaim_mm.leaderboard.outcome_metrics import Combination, Outcomes
+from semaim_mm.leaderboard.plan import Plan
 from semaim_mm.leaderboard.scores import (
     RowKey,
     apart,
@@ -34,9 +36,10 @@ from semaim_mm.leaderboard.scores import (
     shares,
     training_clash,
 )
+from semaim_mm.leaderboard.significance import ALPHA, holm, smallest_difference
 
 MOST = 2  # comparisons that a specification may declare
-ALPHA, POWER = 0.05, 0.8
+Sides = tuple[list[Trusted], list[Trusted]]  # the results of a pair's two rows
 
 
 @dataclass(frozen=True)
@@ -82,73 +85,52 @@ def compare(
     declared: Sequence[Sequence[str]],
     outcomes: Outcomes | None = None,
     resamples: int = RESAMPLES,
+    plan: Plan | None = None,
 ) -> list[Difference]:
     """Declared pairs of methods -> a difference for every group that has both.
 
     Args:
         declared: (first, second) method names, at most MOST pairs, declared before anything ran.
         outcomes: what was kept by image; without, there is no interval over images.
+        plan: the tests that a suite asked for. Those without results count among the tests, and
+            nothing is called better before all of a test's seeds are there.
 
     Raises:
         InputError: too many pairs, or one that names a method twice.
     """
     check_declared(declared)
-    found: list[tuple[Difference, tuple[list[Trusted], list[Trusted]]]] = []
+    plan = plan or Plan()
+    found: list[tuple[Difference, Sides]] = []
+    met, tests = set(), 0
     for pair in declared:
         before = len(found)
         for rows in groups_of(results).values():
-            found += _differences(_sides(rows, *pair))
+            for difference, sides in _differences(_sides(rows, *pair)):
+                both = [*sides[0], *sides[1]]
+                asked = plan.tests_of(pair, both)
+                met |= asked
+                paired = [seeds.seed for seeds in difference.pairs]
+                difference = _awaited(difference, *plan.progress(asked, both, paired))
+                found.append((difference, sides))
+                tests += 1
         if len(found) == before:
             verdict = (
                 f"{pair[0]} and {pair[1]} have no results yet under one protocol, on the same data "
                 "and of the same size, so nothing is tested."
             )
             found.append((Difference(*pair, verdict), ([], [])))
-    corrected = holm([difference.p for difference, _ in found])
+            # where a suite asks for the pair's tests, these are counted in its place
+            tests += not any(test[:2] == tuple(pair) for test in plan.tests)
+    tests += len(plan.tests.keys() - met)
+    corrected = holm([difference.p for difference, _ in found], tests)
     judged = [
-        _judged(_with_images(difference, sides, outcomes, resamples), value, ALPHA / len(found))
+        _judged(_with_images(difference, sides, outcomes, resamples), value, tests)
         for (difference, sides), value in zip(found, corrected, strict=True)
     ]
     return [
         replace(item, verdict=f"{item.variant}: {item.verdict}") if item.variant else item
         for item in judged
     ]
-
-
-def holm(p: Sequence[float | None]) -> list[float | None]:
-    """p values -> corrected ones, in the same order. A declared test without one still counts.
-
-    Source: Holm 1979, step down: the smallest is multiplied by the number of tests, the next by
-    one less, none falls below the one before.
-    """
-    corrected: list[float | None] = [None] * len(p)
-    known = sorted((value, index) for index, value in enumerate(p) if value is not None)
-    largest = 0.0
-    for rank, (value, index) in enumerate(known):
-        largest = max(largest, min(1.0, value * (len(p) - rank)))
-        corrected[index] = largest
-    return corrected
-
-
-def smallest_difference(sd: float, n: int, alpha: float = ALPHA, power: float = POWER) -> float:
-    """Standard deviation of n paired differences -> the true mean that a t test would show.
-
-    Two-sided at ``alpha``, found in a share ``power`` of repetitions; in the unit of ``sd``.
-    Raises InputError for fewer than two pairs.
-    """
-    if n < 2:
-        raise InputError(f"{n} pairs show no difference of any size; run at least two seeds.")
-    edge = stats.t.isf(alpha / 2, n - 1)
-
-    def lacking(shift: float) -> float:
-        # t squared is F, whose noncentral law scipy has at large shifts too, unlike that of t
-        return stats.ncf.sf(edge**2, 1, n - 1, shift**2) - power
-
-    # the power at a shift of the edge is about one half, and grows with the shift
-    high = edge
-    while lacking(high) < 0:
-        high *= 2
-    return float(optimize.brentq(lacking, 0, high)) * sd / np.sqrt(n)
 
 
 def check_declared(declared: Sequence[Sequence[str]]) -> None:
@@ -165,9 +147,7 @@ def check_declared(declared: Sequence[Sequence[str]]) -> None:
             )
 
 
-def _sides(
-    rows: dict[RowKey, list[Trusted]], first: str, second: str
-) -> list[tuple[list[Trusted], list[Trusted]]]:
+def _sides(rows: dict[RowKey, list[Trusted]], first: str, second: str) -> list[Sides]:
     """The rows of a group that two names mean; with several rows a name, those alike otherwise."""
     ours = {key: found for key, found in rows.items() if key.method == first}
     theirs = {key: found for key, found in rows.items() if key.method == second}
@@ -185,9 +165,7 @@ def _sides(
     return [(ours[mine], theirs[other]) for mine, other in found]
 
 
-def _differences(
-    sides: Sequence[tuple[list[Trusted], list[Trusted]]],
-) -> list[tuple[Difference, tuple[list[Trusted], list[Trusted]]]]:
+def _differences(sides: Sequence[Sides]) -> list[tuple[Difference, Sides]]:
     """Rows of one pair in one group -> a difference each, which says what tells it apart."""
     keys = [key_of(ours[0]) for ours, _ in sides]
     return [
@@ -237,7 +215,7 @@ def _by_seed(results: list[Trusted], metric: str) -> dict[int, float]:
 
 def _with_images(
     difference: Difference,
-    sides: tuple[list[Trusted], list[Trusted]],
+    sides: Sides,
     outcomes: Outcomes | None,
     resamples: int,
 ) -> Difference:
@@ -258,8 +236,20 @@ def _with_images(
     return replace(difference, over_images=found, no_images=reason)
 
 
-def _judged(difference: Difference, corrected: float | None, alpha: float) -> Difference:
-    """Add what the seeds show, in a sentence; ``alpha`` is that of Holm's first step."""
+def _awaited(difference: Difference, there: int, declared: int) -> Difference:
+    """A difference of which declared seeds are not there yet is told, and not tested."""
+    interval = difference.over_pretraining
+    if difference.verdict or interval is None or there == declared:
+        return difference
+    verdict = (
+        f"{difference.first} differs from {difference.second} by {interval.value:+.2f}: nothing is "
+        f"called better before all {declared} declared seeds are there ({there} so far)."
+    )
+    return replace(difference, p=None, verdict=verdict)
+
+
+def _judged(difference: Difference, corrected: float | None, tests: int) -> Difference:
+    """Add what the seeds show, in a sentence; ``tests`` is how many p was corrected over."""
     interval, n = difference.over_pretraining, len(difference.pairs)
     first, second = difference.first, difference.second
     if difference.verdict:
@@ -271,7 +261,7 @@ def _judged(difference: Difference, corrected: float | None, alpha: float) -> Di
         why = "one seed" if n == 1 else f"{n} seeds with one and the same difference"
         verdict = f"{first} is {interval.value:+.2f} from {second} with {why}: nothing is tested."
         return replace(difference, verdict=verdict)
-    size = smallest_difference(interval.sd, n, alpha)
+    size = smallest_difference(interval.sd, n, ALPHA / tests)  # as in Holm's first step
     found = f"{interval.value:+.2f} ({interval.low:+.2f} to {interval.high:+.2f}) over {n} seeds"
     found += interval.over.removeprefix(OVER_PRETRAINING)
     if corrected < ALPHA:
@@ -280,5 +270,7 @@ def _judged(difference: Difference, corrected: float | None, alpha: float) -> Di
     else:
         better = None
         verdict = f"No difference is shown: {first} differs from {second} by {found}."
-    verdict += f" Corrected p = {corrected:.3g}; these seeds could have shown {size:.2f} or more."
+    over = f" over {tests} tests" if tests > 1 else ""
+    verdict += f" Corrected p = {corrected:.3g}{over}; "
+    verdict += f"these seeds could have shown {size:.2f} or more."
     return replace(difference, corrected=corrected, detectable=size, better=better, verdict=verdict)

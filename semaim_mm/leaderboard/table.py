@@ -18,6 +18,7 @@ from semaim_mm.leaderboard.intervals import (
 )
 from semaim_mm.leaderboard.model import Absent, Cell, Dropped, Group, Leaderboard, Row, Trial
 from semaim_mm.leaderboard.outcome_metrics import Combination, Outcomes
+from semaim_mm.leaderboard.plan import Plan
 from semaim_mm.leaderboard.provenance import finite, run_of
 from semaim_mm.leaderboard.published import published
 from semaim_mm.leaderboard.scores import (
@@ -49,6 +50,7 @@ def leaderboard(
     resamples: int = RESAMPLES,
     overlaps: Sequence[Overlap] | None = None,
     outdated: Mapping[str, str] | None = None,
+    plan: Plan | None = None,
 ) -> Leaderboard:
     """A folder of results -> its leaderboard.
 
@@ -61,6 +63,7 @@ def leaderboard(
             of theirs, or that nobody looked. None says nothing.
         outdated: folders, relative to the root, whose results are of an earlier run, and how their
             stage stands now.
+        plan: the tests that a suite's comparisons ask for, with their seeds.
 
     Raises:
         InputError: no such folder, a comparison that can't be made.
@@ -69,7 +72,7 @@ def leaderboard(
     found = collect(root, outdated)
     counted = [result for result in found.trusted if not is_trial(result)]
     outcomes = Outcomes(truth) if resamples else None
-    differences = compare(counted, declared, outcomes, resamples)
+    differences = compare(counted, declared, outcomes, resamples, plan)
     return Leaderboard(
         groups=tuple(
             _group(root, rows, outcomes, resamples, overlaps)

@@ -9,8 +9,9 @@ from scipy import stats
 
 from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.collect import collect
-from semaim_mm.leaderboard.compare import compare, holm, smallest_difference
+from semaim_mm.leaderboard.compare import compare
 from semaim_mm.leaderboard.outcome_metrics import Outcomes
+from semaim_mm.leaderboard.significance import holm, smallest_difference
 
 OURS, THEIRS = [60.0, 61.5, 60.2, 62.1, 61.0], [58.0, 59.0, 58.4, 60.2, 58.9]
 
@@ -157,6 +158,7 @@ def test_holm_multiplies_by_what_is_left_and_never_falls():
 
 def test_a_declared_test_that_could_not_be_made_still_counts():
     assert holm([0.01, None, 0.02]) == pytest.approx([0.03, None, 0.04])
+    assert holm([0.01, 0.02], tests=3) == pytest.approx([0.03, 0.04])
 
 
 @pytest.mark.parametrize("n", [3, 5, 10])

@@ -37,7 +37,9 @@ GROUP_NOTE = (
     "Student's t; over test images, with these weights, by the bootstrap."
 )
 COMPARISON_NOTE = (
-    "Declared before anything was run; paired over pretraining seeds, p corrected after Holm. "
+    "Declared before anything was run; paired over pretraining seeds, p corrected after Holm over "
+    "all declared tests, also those without results yet; none is made before its declared seeds "
+    "are there. "
     "Nothing else on this page is called better."
 )
 TRIALS_NOTE = (

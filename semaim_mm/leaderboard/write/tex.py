@@ -221,8 +221,8 @@ def _comparisons(board: Leaderboard) -> list[str]:
         rows.append(told)
         verdicts.append(rf"{escape(item.verdict, 400)}\par")
     caption = (
-        r"Declared comparisons, paired over pretraining seeds; $p$ corrected after Holm. Nothing "
-        "else is called better."
+        r"Declared comparisons, paired over pretraining seeds; $p$ corrected after Holm over "
+        "all declared tests, also those without results yet. Nothing else is called better."
     )
     return [table(caption, header, rows, "llllrrrrrrr"), *verdicts]
 
