@@ -19,6 +19,7 @@ from PIL import Image
 
 from semaim_mm.bench.report import Table
 from semaim_mm.bench.timing import Spread, interleave, paired_ratio
+from semaim_mm.data.keyed import SampleKey
 from semaim_mm.runtime.launch import load_config
 
 LEAF = "configs/pretrain/semaim_vitb.py"
@@ -55,7 +56,11 @@ def stock_pipeline() -> list[dict]:
 
 
 def data_sets(root: Path) -> dict[str, Callable[[int], object]]:
-    """-> what gives an image by its number: both pipelines, and their decoding alone."""
+    """-> what gives an image by its number: both pipelines, and their decoding alone.
+
+    Ours is asked by SampleKey, as KeyedSampler does in training: that seeds the draws and writes
+    the key into the sample.
+    """
     ours: Config = load_config(LEAF).train_dataloader.dataset
     inner = {**ours.dataset, "data_root": str(root), "split": ""}
     stock = dict(type="mmpretrain.CustomDataset", data_prefix=str(root), with_label=False)
@@ -66,7 +71,9 @@ def data_sets(root: Path) -> dict[str, Callable[[int], object]]:
         "stock, decoding alone": {**stock, "pipeline": whole[:1]},
         "ours, read and cropped alone": {**inner, "pipeline": inner["pipeline"][:1]},
     }
-    return {name: DATASETS.build(cfg).__getitem__ for name, cfg in built.items()}
+    gets = {name: DATASETS.build(cfg).__getitem__ for name, cfg in built.items()}
+    keyed = gets["ours"]
+    return gets | {"ours": lambda number: keyed(SampleKey(0, 0, number))}
 
 
 def seconds(root: Path, images: int, rounds: int) -> dict[str, list[float]]:
@@ -102,8 +109,9 @@ def measure(sizes: Sizes, rounds: int) -> list[Table]:
     ]
     notes = [
         f"{sizes.images} generated JPEGs of {WIDTH} x {HEIGHT} pixels, {kilobytes:.0f} kB each on "
-        f"average, quality {QUALITY}, in the page cache; crops of 224 pixels, flipped, packed, not "
-        "yet normalised or collated, by one thread. Stock is the pipeline of mmpretrain's MAE "
-        "config.",
+        f"average, quality {QUALITY}, in the page cache; crops of 224 pixels, packed, not yet "
+        "normalised or collated, by one thread. Stock is the pipeline of mmpretrain's MAE config, "
+        "which also flips; ours seeds every sample's draws by its key, as training does, and flips "
+        "on the device.",
     ]
     return [Table("Loading for pretraining", COLUMNS, rows, notes)]

@@ -109,6 +109,16 @@ def test_both_pipelines_give_packed_crops_of_224_pixels(tmp_path):
         assert shape == (decoded if "alone" in name else (3, 224, 224)), name
 
 
+def test_ours_is_asked_by_key_as_training_asks(tmp_path):
+    loader.write_jpegs(tmp_path, 1)
+    get = loader.data_sets(tmp_path)["ours"]
+    torch.manual_seed(1)
+    first = get(0)
+    torch.manual_seed(2)
+    assert first["data_samples"].sample_key == (0, 0, 0)
+    assert torch.equal(first["inputs"], get(0)["inputs"])  # seeded: no draw from outside
+
+
 def test_leaderboard(monkeypatch, tmp_path):
     words = ("leaderboard", "--results", "6", "--images", "50")
     pages, bootstrap = run(monkeypatch, tmp_path, *words)
