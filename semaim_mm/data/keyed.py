@@ -123,6 +123,8 @@ class KeyedSampler(Sampler):
         open_shards: int | None = None,
     ):
         self.open_shards = open_shards
+        if (check := getattr(dataset, "check_open_shards", None)) is not None:
+            check(open_shards if shuffle else None)
         self.rank, self.world_size = get_dist_info()
         self.dataset, self.shuffle, self.epoch = dataset, shuffle, 0
         self._first_epoch = self._skipped = 0

@@ -45,7 +45,7 @@ class ImageShards(Dataset):
         self.store = ShardStore(data_root, cache_dir, cache_shards)
         self.data_root, self.with_label = str(data_root), with_label
         try:
-            with np.load(self.store.path(INDEX)) as index:
+            with np.load(self.store.open_index(INDEX)) as index:
                 self.index = {name: index[name] for name in index.files}
         except (FileNotFoundError, ValueError, zipfile.BadZipFile) as error:
             raise InputError(
@@ -57,7 +57,24 @@ class ImageShards(Dataset):
                 f"The shards at {data_root} were written without labels; write them from class "
                 "folders with --labels."
             )
+        if "sha256" in self.index:  # indices of before had none
+            pairs = zip(self.index["files"].tolist(), self.index["sha256"].tolist(), strict=True)
+            self.store.sha256 = dict(pairs)
         self.pipeline = Compose(list(pipeline))
+
+    def check_open_shards(self, open_shards: int | None) -> None:
+        """Raise InputError where the cache holds fewer shards than a sampler reads from at a time.
+
+        Nearly every image would have a whole shard fetched for it. None reads from all.
+        """
+        held, most = self.store.cache_shards, len(self.index["files"])
+        needed = most if open_shards is None else min(open_shards, most)
+        if self.store.remote and held is not None and held < needed:
+            raise InputError(
+                f"cache_shards={held} is below the {needed} shards that the sampler reads from at "
+                f"a time (open_shards={open_shards}), so that shards would be fetched over and "
+                "over; raise cache_shards, or lower open_shards."
+            )
 
     @property
     def metainfo(self) -> dict:

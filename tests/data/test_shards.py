@@ -137,7 +137,7 @@ def test_shards_come_through_a_cache_that_holds_no_more_than_it_may(shards, tmp_
             one = fetched[number]["inputs"]
         with keyed.seeded(number):
             assert torch.equal(one, local[number]["inputs"])
-        assert len(list((tmp_path / "cache").glob("*.tar"))) <= 2
+        assert len(list((tmp_path / "cache").rglob("*.tar"))) <= 2
 
 
 def test_what_is_missing_or_cut_is_named(shards, tmp_path):

@@ -1,5 +1,6 @@
 """A folder of images -> tar shards in webdataset's format, with the index of ImageShards."""
 
+import hashlib
 import os
 import tarfile
 from pathlib import Path
@@ -54,7 +55,10 @@ def write_shards(
             sample["cls"] = str(int(info["gt_label"])).encode()
         writer.write(sample)
     writer.close()
+    digests = []
     for shard, file in enumerate(files):
+        with open(file, "rb") as content:
+            digests.append(hashlib.file_digest(content, "sha256").hexdigest())
         with tarfile.open(file) as members:
             for member in members:
                 stem, kind = member.name.split(".", 1)
@@ -69,6 +73,7 @@ def write_shards(
         **columns,
         name=np.array(names),
         files=np.array([Path(file).name for file in files]),
+        sha256=np.array(digests),
         classes=np.array(classes, dtype=str),
     )
     os.replace(part, out / INDEX)  # last: where there is an index, the shards are whole
