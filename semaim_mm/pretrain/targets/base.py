@@ -6,6 +6,7 @@ model's own backbone whose tokens it wants: then ``forward(imgs, model)``.
 Legend: B images, L patches in raster order, P target width, D the teacher's token width.
 """
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -45,10 +46,21 @@ class PixelScale(NamedTuple):
         """(B, 3, H, W) of this scale -> of another; the same tensor where both are equal."""
         if self == to:
             return imgs
-        old, new = (torch.tensor(scale, dtype=torch.float64) for scale in (self, to))
-        factor = (old[1] / new[1]).to(imgs).view(3, 1, 1)
-        shift = ((old[0] - new[0]) / new[1]).to(imgs).view(3, 1, 1)
+        factor, shift = _conversion(self, to, imgs.device, imgs.dtype)
         return imgs * factor + shift
+
+
+@lru_cache
+def _conversion(
+    old: PixelScale, new: PixelScale, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """-> what pixels are multiplied by and what is added, (3, 1, 1) each, copied there once."""
+    with torch.inference_mode(False):  # or gradients of a later caller could not pass
+        (mean, std), (its_mean, its_std) = (
+            torch.tensor(x, dtype=torch.float64) for x in (old, new)
+        )
+        parts = std / its_std, (mean - its_mean) / its_std
+        return tuple(part.to(device, dtype).view(3, 1, 1) for part in parts)
 
 
 IMAGENET = PixelScale((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))

@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import save_file
 from teachers import SMALL, random_teacher, rescaled, save
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from semaim_mm.errors import InputError
-from semaim_mm.pretrain.targets import TimmTeacher
+from semaim_mm.pretrain.targets import PixelScale, TimmTeacher
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 KINDS = {  # timm's name: (has CLS, tokens before the patches, patch size)
@@ -26,6 +27,18 @@ KINDS = {  # timm's name: (has CLS, tokens before the patches, patch size)
     "deit3_small_patch16_224": (True, 1, 16),
     "eva02_tiny_patch14_224.mim_in22k": (True, 1, 14),
 }
+
+
+class Ops(TorchDispatchMode):
+    """Names of the ops that run in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
 
 
 @pytest.fixture
@@ -85,6 +98,20 @@ def test_the_scale_is_the_teachers_or_imagenets_or_any_by_key(imgs, tmp_path):
         library, target = teacher_of(name, tmp_path, normalize=normalize)
         expected = library_tokens(library, rescaled(imgs, *scale), name)
         assert_close(target(imgs).tokens, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_another_scale_is_copied_to_the_device_once_and_not_in_every_step(imgs):
+    ours, theirs = PixelScale((9.0, 8.0, 7.0), (6.0, 5.0, 4.0)), PixelScale((1.0,) * 3, (2.0,) * 3)
+    with torch.inference_mode():
+        first = ours.convert(imgs, theirs)
+    with Ops() as ops:
+        again = ours.convert(imgs, theirs)
+    assert_close(again, first, rtol=0, atol=0)
+    assert ops.names == {"mul", "add"}
+    columns = (torch.tensor(x).view(3, 1, 1) for x in (*ours, *theirs))
+    mean, std, its_mean, its_std = columns
+    assert_close(first, (imgs * std + mean - its_mean) / its_std)
+    ours.convert(imgs.clone().requires_grad_(), theirs).sum().backward()
 
 
 def test_by_key_the_tokens_are_resampled_in_place_of_the_image(tmp_path):
