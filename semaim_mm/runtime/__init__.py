@@ -6,7 +6,6 @@ from semaim_mm.runtime.hooks import (
     ClassCountHook,
     LateInfoHook,
     SeedStepHook,
-    SkippedImagesHook,
     ThroughputHook,
 )
 from semaim_mm.runtime.precision import (
@@ -21,6 +20,7 @@ from semaim_mm.runtime.reliable import (
     ResumableEpochLoop,
     ResumableIterLoop,
     SafeCheckpointHook,
+    SkippedImagesHook,
     StatusHook,
     StopSignalHook,
 )

@@ -4,7 +4,6 @@ import random
 
 import numpy as np
 import torch
-from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook, IterTimerHook, RuntimeInfoHook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
@@ -113,40 +112,3 @@ def class_head(model: nn.Module) -> nn.Module:
     if hasattr(model, "roi_head"):
         return model.roi_head.bbox_head
     return model.decode_head if hasattr(model, "decode_head") else model.head
-
-
-@HOOKS.register_module()
-class SkippedImagesHook(Hook):
-    """Counts the images that KeyedDataset skipped; stops past ``budget``, keeps the count.
-
-    The paths, below the data set's folder, stand in every checkpoint's ``meta['skipped_images']``
-    and their number in the result.
-    """
-
-    def __init__(self, budget: int = 0):
-        self.budget, self.paths = budget, set()
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        if not self.budget:
-            return  # the data set stops by itself; no step should wait for the other processes
-        here = {p for sample in data_batch["data_samples"] for p in sample.get("unreadable", ())}
-        if runner.world_size > 1:
-            here = set().union(*all_gather_object(sorted(here)))
-        found = sorted(here - self.paths)
-        self.paths.update(found)
-        for path in found:
-            runner.logger.warning(
-                f"{path} can't be read and was skipped ({len(self.paths)} so far)"
-            )
-        if len(self.paths) > self.budget:
-            raise InputError(
-                f"{len(self.paths)} training images can't be read, more than the budget of "
-                f"{self.budget}: {', '.join(sorted(self.paths)[:3])}; replace them, or raise the "
-                "SkippedImagesHook's budget."
-            )
-
-    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        checkpoint["meta"]["skipped_images"] = sorted(self.paths)
-
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        self.paths.update(checkpoint.get("meta", {}).get("skipped_images", ()))

@@ -1,12 +1,16 @@
 """Images that can't be decoded: training stops, or skips and counts; evaluation always stops."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from conftest import write_images
+from mmengine.logging import MMLogger
 
 from semaim_mm.data import ImageFolder, KeyedDataset, SampleKey
 from semaim_mm.errors import InputError, UnreadableImageError
 from semaim_mm.runtime.launch import build_runner, load_config
+from semaim_mm.runtime.reliable import SkippedImagesHook, skipped
 
 PIPELINE = [dict(type="LoadImage"), dict(type="PackInputs")]
 
@@ -54,6 +58,62 @@ def test_past_the_budget_training_stops(folder, tmp_path):
     other.write_bytes(b"no image")
     with pytest.raises(InputError, match="2 training images can't be read, more than the budget"):
         run(folder, tmp_path, unreadable_budget=1)
+
+
+class Late:
+    """A number of all ranks that is read a step later, as on a GPU."""
+
+    late = True
+
+    def __init__(self, number: int):
+        self.number = number
+
+    def read(self) -> int:
+        return self.number
+
+
+@pytest.fixture
+def ranks(monkeypatch):
+    """A hook on one of two ranks, whose other skips two images at its step 3; -> runner, steps."""
+    gathers, steps = [], []
+
+    def gather(mine: list[str]) -> list[list[str]]:
+        gathers.append(mine)
+        return [mine, ["b.png", "c.png"]]
+
+    monkeypatch.setattr(skipped, "all_gather_object", gather)
+    others = {3: 2}
+    monkeypatch.setattr(
+        skipped, "largest_later", lambda mine: Late(max(mine, others.get(len(steps), 0)))
+    )
+    runner = SimpleNamespace(world_size=2, logger=MMLogger.get_instance("skipped"))
+
+    def step(hook: SkippedImagesHook, *unreadable: str) -> int:
+        steps.append(unreadable)
+        sample = dict(unreadable=unreadable)
+        hook.after_train_iter(runner, 0, dict(data_samples=[sample]))
+        return len(gathers)
+
+    return runner, step
+
+
+def test_ranks_exchange_paths_only_after_a_step_that_skipped_some(ranks):
+    runner, step = ranks
+    hook = SkippedImagesHook(budget=9)
+    assert [step(hook), step(hook, "a.png"), step(hook)] == [0, 0, 1]
+    assert step(hook) == 2 and sorted(hook.paths) == ["a.png", "b.png", "c.png"]
+    step(hook, "d.png")
+    hook.read(runner)  # as before a checkpoint
+    assert "d.png" in hook.paths
+
+
+def test_what_another_rank_skipped_counts_against_the_budget(ranks):
+    _, step = ranks
+    hook = SkippedImagesHook(budget=1)
+    for _ in range(3):
+        step(hook)
+    with pytest.raises(InputError, match="2 training images can't be read, more than the budget"):
+        step(hook)
 
 
 def test_a_skipped_sample_keeps_its_own_key_and_says_what_it_replaced(folder):

@@ -51,6 +51,20 @@ def test_with_a_budget_it_goes_on_and_says_which_were_left_out(leaf, tmp_path):
     assert [name.split("/")[-1] for name in meta["skipped_images"]] == [image.name]
 
 
+@pytest.mark.slow
+def test_two_ranks_count_what_either_skipped(tmp_path):
+    options = shipped.pretraining(tmp_path)
+    options |= {"unreadable_budget": 1, "train_dataloader.batch_size": 2}
+    image = sorted((tmp_path / "pretrain").rglob("*.png"))[0]
+    image.write_bytes(b"")
+    run = tmp_path / "run"
+    ended = runs.train_ranks(shipped.PRETRAIN, options, run, [None, None])
+    assert [one.code for one in ended] == [0, 0], ended[0].out[-2000:]
+    last = (run / "last_checkpoint").read_text().strip()
+    meta = torch.load(last, weights_only=False)["meta"]
+    assert [name.split("/")[-1] for name in meta["skipped_images"]] == [image.name]
+
+
 def test_evaluation_stops_whatever_the_budget(tmp_path):
     options = shipped.finetuning(tmp_path) | {"unreadable_budget": 99}
     image = sorted((tmp_path / "val").rglob("*.png"))[0]

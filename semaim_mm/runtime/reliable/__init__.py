@@ -5,6 +5,7 @@ from semaim_mm.runtime.reliable.finite import FiniteStepHook
 from semaim_mm.runtime.reliable.hang import HangHook
 from semaim_mm.runtime.reliable.loops import ResumableEpochLoop, ResumableIterLoop
 from semaim_mm.runtime.reliable.runner import ReliableRunner
+from semaim_mm.runtime.reliable.skipped import SkippedImagesHook
 from semaim_mm.runtime.reliable.status import StatusHook
 from semaim_mm.runtime.reliable.stop import StopSignalHook
 
@@ -15,6 +16,7 @@ __all__ = [
     "ResumableEpochLoop",
     "ResumableIterLoop",
     "SafeCheckpointHook",
+    "SkippedImagesHook",
     "StatusHook",
     "StopSignalHook",
 ]

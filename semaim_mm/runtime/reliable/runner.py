@@ -24,6 +24,7 @@ from semaim_mm.runtime.reliable.newest import newest_checkpoint
 from semaim_mm.runtime.reliable.random_states import random_states
 from semaim_mm.runtime.reliable.ranks import stop_together
 from semaim_mm.runtime.reliable.save import save_atomically
+from semaim_mm.runtime.reliable.skipped import SkippedImagesHook
 from semaim_mm.runtime.reliable.stop import StopSignalHook
 from semaim_mm.runtime.reliable.work_dir import check_work_dir
 from semaim_mm.runtime.secrets import without_secrets
@@ -128,8 +129,8 @@ class ReliableRunner(Runner):
         where a weight is not finite.
         """
         for hook in self.hooks:
-            if isinstance(hook, FiniteStepHook):
-                hook.read(self)  # updates whose outcome is known by now may end the run instead
+            if isinstance(hook, FiniteStepHook | SkippedImagesHook):
+                hook.read(self)  # what is known by now may end the run instead
         states = random_states()
         path = os.path.join(out_dir, filename)
         with stop_together():
