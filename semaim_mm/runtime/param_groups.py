@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from semaim_mm.errors import InputError
 
 FUSED = ("Adam", "AdamW")
+KERNELS = ("fused", "foreach", "capturable")  # keys of a group that say how, not what
 # mmengine keeps them beside the lr and weight decay that it made with them
 MULTIPLIERS = ("lr_mult", "decay_mult")
 
@@ -123,6 +124,18 @@ def check_groups(
         "or before weights of equal settings shared a group. Its moments can't be told apart, so "
         "start anew in another --work-dir, from its weights with load_from and without --resume."
     )
+
+
+def keep_own_kernels(checkpoint: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> None:
+    """Write this run's choice of kernels into a checkpoint's parameter groups, in place.
+
+    torch would take the checkpoint's: a run begun on a CPU would go on unfused on a GPU, and every
+    update would wait for the host. Called before the state is loaded, for a fused optimiser wants
+    its step counts on the device.
+    """
+    saved = (checkpoint.get("optimizer") or {}).get("param_groups") or ()
+    for old, now in zip(saved, optimizer.param_groups, strict=False):
+        old.update({name: now[name] for name in KERNELS if name in now})
 
 
 def _check_moments(saved: Mapping[str, Any], optimizer: torch.optim.Optimizer, path: str) -> None:

@@ -8,13 +8,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import write_images
 from mmengine import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
 from semaim_mm.errors import InputError
+from semaim_mm.runtime.launch import build_runner, load_config
 from semaim_mm.runtime.param_groups import FusedOptimizer, check_groups, fused_where_possible
+from semaim_mm.runtime.reliable.finite import decides_on_device
 
 MMENGINES = "DefaultOptimWrapperConstructor"
 FLAT = dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0)
@@ -106,6 +109,36 @@ def test_the_optimiser_is_fused_where_all_that_trains_is_on_cuda(stated, devices
 def test_the_configs_key_comes_before_the_choice(tiny_model, constructor):
     assert wrap(tiny_model(), constructor).optimizer.defaults["fused"] is None
     assert wrap(tiny_model(), constructor, fused=True).optimizer.defaults["fused"] is True
+
+
+def test_a_resumed_run_keeps_its_own_kernels_and_not_the_checkpoints(tmp_path):
+    write_images(tmp_path / "pretrain", 4, size=64)
+
+    def optimizer(epochs: int, fused: bool) -> torch.optim.Optimizer:
+        options = {
+            "log_level": "ERROR",
+            "data_root": str(tmp_path),
+            "experiment_name": f"{tmp_path.name}{epochs}",
+            "total_batch": 4,
+            "train_dataloader.batch_size": 4,
+            "train_dataloader.num_workers": 0,
+            "val_dataloader": None,
+            "val_cfg": None,
+            "val_evaluator": None,
+            "train_cfg.max_epochs": epochs,
+            "optim_wrapper.optimizer.fused": fused,
+            "param_scheduler": None,
+            "resume": epochs > 1,
+        }
+        work_dir = str(tmp_path / "run")
+        runner = build_runner(load_config("configs/pretrain/semaim_tiny.py", options, work_dir))
+        runner.train()
+        return runner.optim_wrapper.optimizer
+
+    assert not decides_on_device(optimizer(epochs=1, fused=False))
+    resumed = optimizer(epochs=2, fused=True)
+    assert decides_on_device(resumed) and all(g["fused"] for g in resumed.param_groups)
+    assert {state["step"].item() for state in resumed.state.values()} == {2}
 
 
 @pytest.mark.parametrize("base", sorted(Path("configs/_base_").glob("*.py")), ids=lambda p: p.stem)

@@ -14,7 +14,7 @@ from torch import nn
 
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.hooks import unwrap
-from semaim_mm.runtime.param_groups import check_groups
+from semaim_mm.runtime.param_groups import check_groups, keep_own_kernels
 from semaim_mm.runtime.reliable.finite import FiniteStepHook, refuse_non_finite
 from semaim_mm.runtime.reliable.hang import HangHook
 from semaim_mm.runtime.reliable.kept_batch import KEY, batch_record, go_on_with, may_be_split
@@ -105,6 +105,7 @@ class ReliableRunner(Runner):
         optimizer = getattr(self.optim_wrapper, "optimizer", None)
         if isinstance(optimizer, torch.optim.Optimizer):
             check_groups(checkpoint, optimizer, path)
+            keep_own_kernels(checkpoint, optimizer)
         states = checkpoint.get("random_states")
         self.loaded_random_states = states if isinstance(states, list) else None
 
