@@ -9,14 +9,16 @@ from typing import NamedTuple
 
 from semaim_mm.pretrain.semaim import SemAIM
 
-# dense matrix products without sparsity, from NVIDIA's data sheets; SXM modules
+# bf16 and fp16 tensor cores, dense (half of what is printed "with sparsity"), from NVIDIA's data
+# sheets: H100 (2023: SXM 1,979, PCIe 1,513, NVL 1,671 a GPU), H200 (SXM 1,979, NVL 1,671), A100;
+# a card's own name comes before its family's, whose number is the SXM module's
 DATA_SHEET = {
-    ("H100", "bf16"): 989e12,
-    ("H200", "bf16"): 989e12,
-    ("A100", "bf16"): 312e12,
-    ("H100", "fp16"): 989e12,
-    ("H200", "fp16"): 989e12,
-    ("A100", "fp16"): 312e12,
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,
+    "H200 NVL": 835e12,
+    "H200": 989e12,
+    "A100": 312e12,
 }
 
 
@@ -82,7 +84,17 @@ def similarity_flops(model: SemAIM, length: int, stem: float) -> float:
 
 def data_sheet_flops(device_name: str, precision: str) -> float | None:
     """-> peak FLOP/s that a data sheet promises, None for a device that is not listed."""
-    for (name, kind), peak in DATA_SHEET.items():
-        if name in device_name and kind == precision:
-            return peak
-    return None
+    if precision not in ("bf16", "fp16"):
+        return None
+    return next((peak for name, peak in DATA_SHEET.items() if name in device_name), None)
+
+
+def attention_calls(model: SemAIM) -> int:
+    """-> how often a training step calls torch's attention: the blocks of all its passes."""
+    depth, source = model.backbone.num_layers, model.order.similarity
+    similarity = depth
+    if source is None or model.similarity_from == "target":
+        similarity = 0
+    elif source == "self":  # the last block's attention of CLS alone is a product of its own
+        similarity = depth - 1
+    return similarity + depth + depth // model.neck.stride

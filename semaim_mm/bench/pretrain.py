@@ -17,7 +17,7 @@ from torch import nn
 from semaim_mm.bench import loader
 from semaim_mm.bench.authors_code import AuthorsStep, check_losses, load_model_class
 from semaim_mm.bench.dense_semaim import DenseSemAIM
-from semaim_mm.bench.flops import data_sheet_flops, step_flops
+from semaim_mm.bench.flops import attention_calls, data_sheet_flops, step_flops
 from semaim_mm.bench.pretrain_steps import PARTS, DenseStep, OurStep, UpdateStep
 from semaim_mm.bench.report import Table, cell
 from semaim_mm.bench.step_facts import check_fused, step_facts
@@ -178,7 +178,7 @@ def measure(sizes: Sizes, rounds: int, authors: str | Path | None = None) -> lis
     times = interleave({**steps, **timm, "product": product}, rounds, warmup=2)
     facts = {name: step_facts(step, device) for name, step in steps.items()}
     for name in {OURS, COMPILED} & set(arms):
-        check_fused(facts[name])
+        check_fused(facts[name], attention_calls(model))
     flops = step_flops(model, model.backbone.patch_resolution)
     card, amount = torch.cuda.get_device_name() if device == "cuda" else "cpu", sizes.batch
     amount *= flops.total

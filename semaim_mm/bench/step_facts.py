@@ -77,11 +77,20 @@ def peak_of(changes: list[int]) -> tuple[int, int]:
     return highest, largest
 
 
-def check_fused(facts: StepFacts) -> None:
-    """Raise InputError where attention ran other than fused: it would hold matrices of pairs."""
+def check_fused(facts: StepFacts, calls: int | None = None) -> None:
+    """Raise InputError where attention ran other than fused: it would hold matrices of pairs.
+
+    ``calls`` is how often torch's attention must have run: fewer means that some was done by hand.
+    """
     if not facts.kernels or "math" in facts.kernels:
         ran = ", ".join(facts.kernels) or "none that is known"
         raise InputError(
             f"The step's attention ran by the kernel {ran} and not by a fused one; choose another "
             "precision or head width, or look for what disables the fused kernels of torch."
+        )
+    if calls not in (None, ran := sum(facts.kernels.values())):
+        raise InputError(
+            f"The step ran torch's fused attention {ran} times, and its blocks are {calls}: the "
+            "others attend by hand, or blocks are left out or run twice. Look for what changed "
+            "in the model, or mend the count."
         )

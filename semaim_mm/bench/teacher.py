@@ -4,13 +4,16 @@ Only here may a teacher have random weights, and only where that is asked for: i
 depend on them.
 """
 
+from collections import Counter
 from typing import NamedTuple
 
 import torch
 
+from semaim_mm.bench.flops import attention_calls
 from semaim_mm.bench.pretrain import shape_model
 from semaim_mm.bench.pretrain_steps import PARTS, OurStep
 from semaim_mm.bench.report import Table
+from semaim_mm.bench.step_facts import check_fused, step_facts
 from semaim_mm.bench.timing import Spread, seconds_of
 from semaim_mm.errors import InputError
 from semaim_mm.pretrain.semaim import SemAIM
@@ -79,6 +82,15 @@ def build_step(sizes: Sizes) -> TaughtStep:
     return TaughtStep(model.train().to(device), imgs, optim_wrapper, precision, sizes.compile)
 
 
+def check_attention(step: TaughtStep) -> None:
+    """Raise InputError where the student's attention is not fused in every block of every pass."""
+    device = step.imgs.device
+    taught, whole = step_facts(step.teach, device), step_facts(step, device)
+    student = Counter(whole.kernels)
+    student.subtract(taught.kernels)  # the teacher attends as its own library does
+    check_fused(whole._replace(kernels=dict(+student)), attention_calls(step.model))
+
+
 def measure(sizes: Sizes, rounds: int) -> list[Table]:
     """-> the table of an update's parts, the teacher first.
 
@@ -86,6 +98,7 @@ def measure(sizes: Sizes, rounds: int) -> list[Table]:
     """
     step = build_step(sizes)
     step()
+    check_attention(step)
     names, taken = (TEACHER, *PARTS), []
     for _ in range(rounds):
         taken.append({name: seconds_of(step.parts[name]) for name in names})

@@ -53,3 +53,10 @@ def test_attention_that_is_not_fused_stops_the_benchmark(kernels):
 
 def test_fused_attention_does_not():
     check_fused(StepFacts(0, None, {"flash": 2, "efficient": 1}, ""))
+
+
+def test_attention_by_hand_in_some_blocks_stops_it_too():
+    facts = StepFacts(0, None, {"flash": 2, "efficient": 1}, "")
+    check_fused(facts, calls=3)
+    with pytest.raises(InputError, match="fused attention 3 times, and its blocks are 4"):
+        check_fused(facts, calls=4)
