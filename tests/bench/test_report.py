@@ -80,3 +80,5 @@ def test_the_documented_tables_are_those_of_the_measured_files():
             assert markdown_table(table).removeprefix("### ") in told, file
         content = json.loads(file.read_text())
         assert content["command"] in told and content["date"] in told
+        dirty = ", with changes" if content["source"]["dirty"] else ""
+        assert f"; source {content['source']['commit'][:7]}{dirty}." in told
