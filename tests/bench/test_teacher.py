@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import TINY, merge
 from test_pretrain_steps import WRAPPER
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.testing import assert_close
 
 from semaim_mm.bench import teacher
@@ -74,6 +75,13 @@ def test_a_teacher_without_its_weights_is_refused_unless_random_ones_are_asked_f
     step = teacher.build_step(SIZES._replace(random_teacher=True))
     step()
     assert not any("teacher" in name for name, _ in step.model.named_parameters())
+
+
+def test_a_students_attention_that_is_not_fused_stops_the_benchmark(leaf):
+    step = teacher.build_step(SIZES._replace(random_teacher=True))
+    teacher.check_attention(step)  # the teacher's own calls are not the student's
+    with sdpa_kernel(SDPBackend.MATH), pytest.raises(InputError, match="not by a fused one"):
+        teacher.check_attention(step)
 
 
 def test_a_leaf_without_a_teacher_is_refused(tiny_model, monkeypatch):
