@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
@@ -143,3 +143,17 @@ def reference() -> SimpleNamespace:
         arrays = {key: torch.tensor(file[key]) for key in file.files if key != "config"}
     state = {k.removeprefix("state."): v for k, v in arrays.items() if k.startswith("state.")}
     return SimpleNamespace(path=REFERENCE, config=config, state=state, arrays=arrays)
+
+
+@pytest.fixture
+def compiled_without_kernels(monkeypatch) -> Iterator[list]:
+    """torch.compile does all but the kernels, which would take minutes; -> what was compiled."""
+    compiled, real = [], torch.compile
+
+    def compile_(model, **how):
+        compiled.append(model)
+        return real(model, **how | dict(backend="aot_eager"))
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    yield compiled
+    torch.compiler.reset()

@@ -7,7 +7,7 @@ Sizes default to what the device at hand can do in minutes: real ones on a GPU, 
 import argparse
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -16,18 +16,21 @@ from mmengine.logging import MMLogger
 import semaim_mm  # noqa: F401  (registration)
 from semaim_mm.bench import costliest, dense, knn, leaderboard, loader, pretrain, scaling, teacher
 from semaim_mm.bench.report import Report, Table
+from semaim_mm.bench.timing import release
 from semaim_mm.runtime.launch import user_errors
 
-# of `all` where there is no GPU: enough to see that every part runs
+# of `all` where there is no GPU: enough to see that every part runs, autocast and compile included
 SMALL = dict(
-    pretrain=pretrain.CPU_SIZES._replace(arch="tiny", side=32),
-    scaling=scaling.CPU_SIZES._replace(side=64, tokens=196),
-    dense=dense.CPU_SIZES._replace(side=64, alone=4),
+    pretrain=pretrain.CPU_SIZES._replace(arch="tiny", side=32, precision="bf16"),
+    scaling=scaling.CPU_SIZES._replace(side=64, tokens=196, precision="bf16"),
+    dense=dense.CPU_SIZES._replace(side=64, alone=4, precision="bf16"),
     knn=knn.CPU_SIZES._replace(bank=2000, queries=64, width=32),
     loader=loader.DEFAULT_SIZES._replace(images=4),
     leaderboard=leaderboard.DEFAULT_SIZES._replace(results=6, images=200),
-    teacher=teacher.CPU_SIZES._replace(config="configs/pretrain/semaim_tiny_clip.py", side=32),
+    teacher=teacher.Sizes("configs/pretrain/semaim_tiny_clip.py", 32, 2, "bf16"),
 )
+
+SHORT_BOARD = leaderboard.Sizes(results=8, images=5000)  # seconds, where a GPU waits
 
 
 def run_dense(args: argparse.Namespace) -> list[Table]:
@@ -69,13 +72,16 @@ def run_profile(args: argparse.Namespace) -> list[Table]:
     return costliest.measure(chosen(default, args), args.rounds)
 
 
-def run_all(args: argparse.Namespace) -> list[Table]:
-    """Everything that a GPU should be measured by, at the subcommands' default sizes."""
+def run_all(args: argparse.Namespace) -> Iterator[list[Table]]:
+    """Everything that a GPU should be measured by, one part after another.
+
+    At the subcommands' default sizes, but for the leaderboard's, which needs no GPU and comes last.
+    """
     on_gpu, out = torch.cuda.is_available(), args.out
     figure = Path(out, "scaling.svg") if out else None
     parts = [
         (costliest, pretrain.GPU_SIZES if on_gpu else SMALL["pretrain"]),
-        (pretrain, (pretrain.GPU_SIZES if on_gpu else SMALL["pretrain"])._replace(compile=on_gpu)),
+        (pretrain, (pretrain.GPU_SIZES if on_gpu else SMALL["pretrain"])._replace(compile=True)),
         (
             teacher,
             (teacher.GPU_SIZES if on_gpu else SMALL["teacher"])._replace(random_teacher=True),
@@ -84,13 +90,12 @@ def run_all(args: argparse.Namespace) -> list[Table]:
         (dense, dense.GPU_SIZES if on_gpu else SMALL["dense"]),
         (knn, knn.GPU_SIZES if on_gpu else SMALL["knn"]),
         (loader, loader.DEFAULT_SIZES if on_gpu else SMALL["loader"]),
-        (leaderboard, leaderboard.DEFAULT_SIZES if on_gpu else SMALL["leaderboard"]),
+        (leaderboard, SHORT_BOARD if on_gpu else SMALL["leaderboard"]),
     ]
-    tables = []
     more = {scaling: figure, pretrain: args.authors}
     for part, sizes in parts:
-        tables += part.measure(sizes, args.rounds, *([more[part]] if part in more else []))
-    return tables
+        yield part.measure(sizes, args.rounds, *([more[part]] if part in more else []))
+        release()
 
 
 def chosen(default: tuple, args: argparse.Namespace) -> tuple:
@@ -121,7 +126,7 @@ def main() -> None:
         run_dense,
         "backbone and attention of detection and segmentation",
         blocks=dict(type=int, help="3, 6, 9 or 12"),
-        side=dict(type=int, help="of images, in pixels, where a leaf's is larger"),
+        side=dict(type=int, help="of images, in pixels; above 512 both are measured"),
         alone=dict(type=int, help="side in patches of the map for attention alone"),
         batch=batch,
         precision=precision,
@@ -209,10 +214,14 @@ def main() -> None:
     args = parser.parse_args()
     MMLogger.get_instance("mmengine").setLevel("WARNING")
     report = Report(args.name, shlex.join(["python", "tools/benchmark.py", *sys.argv[1:]]))
-    report.tables += args.run(args)
-    report.finish()
+    found, paths = args.run(args), []
+    for tables in [found] if isinstance(found, list) else found:
+        report.tables += tables
+        report.finish()
+        # after every part: what was measured stays where a later one fails or is cut off
+        paths = report.write(args.out) if args.out else []
     print(report.markdown())
-    for path in report.write(args.out) if args.out else ():
+    for path in paths:
         print(f"wrote {path}")
 
 

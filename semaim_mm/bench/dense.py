@@ -2,7 +2,8 @@
 
 Ours beside detectron2-style attention that builds bias and scores (``explicit``, the baseline), and
 beside torch's own with the bias as a matrix (``bias matrix``). The backbones are those of the
-leaves in configs/; on a CPU by default a quarter of their blocks, one of them global, at 512 px.
+leaves in configs/; on a CPU by default a quarter of their blocks, one of them global, at 512 px; on
+a GPU all of them, at 512 and at 1,024 px.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 
 from semaim_mm.bench.map_attention import ExplicitAttention, MatrixBiasAttention, with_attention
 from semaim_mm.bench.report import Table
-from semaim_mm.bench.step_facts import step_facts
-from semaim_mm.bench.timing import Spread, Step, interleave, paired_ratio
+from semaim_mm.bench.step_facts import check_fused, step_facts
+from semaim_mm.bench.timing import Spread, Step, interleave, paired_ratio, release
 from semaim_mm.errors import InputError
 from semaim_mm.rel_pos import position_bias
 from semaim_mm.runtime.launch import load_config
@@ -24,11 +25,12 @@ from semaim_mm.vit import SemAIMViT
 
 BASELINE = "explicit"
 ARMS = {BASELINE: ExplicitAttention, "bias matrix": MatrixBiasAttention, "ours": None}
-LEAVES = {  # name -> config, its side in pixels
-    "vitdet": ("configs/det/mask-rcnn_semaim-vitb_vitdet-100ep_coco.py", 1024),
-    "benchmarking": ("configs/det/mask-rcnn_semaim-vitb_benchmarking-100ep_coco.py", 1024),
-    "upernet": ("configs/seg/upernet_semaim-vitb_160k_ade20k-512x512.py", 512),
+LEAVES = {
+    "vitdet": "configs/det/mask-rcnn_semaim-vitb_vitdet-100ep_coco.py",
+    "benchmarking": "configs/det/mask-rcnn_semaim-vitb_benchmarking-100ep_coco.py",
+    "upernet": "configs/seg/upernet_semaim-vitb_160k_ade20k-512x512.py",
 }
+SMALL_SIDE = 512  # measured beside a larger ``side``
 PATCH, MIB = 16, 2**20
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 COLUMNS = (
@@ -45,7 +47,7 @@ COLUMNS = (
 
 
 class Sizes(NamedTuple):
-    """What is run: ``blocks`` of 12, every third global; ``side`` in pixels, at most the leaf's.
+    """What is run: ``blocks`` of 12, every third global; ``side`` in pixels, 512 beside a larger.
 
     ``alone`` is the side in patches of the map that attention is run on alone.
     """
@@ -71,7 +73,7 @@ def leaf_backbone(leaf: str, blocks: int, side: int) -> SemAIMViT:
             f"{blocks} blocks can't have one global block in three as ViT-B has; choose 3, 6, 9 "
             "or 12."
         )
-    cfg = load_config(LEAVES[leaf][0]).model.backbone.to_dict()
+    cfg = load_config(LEAVES[leaf]).model.backbone.to_dict()
     cfg |= dict(
         arch=dict(embed_dims=768, num_layers=blocks, num_heads=12, feedforward_channels=3072),
         img_size=side,
@@ -101,9 +103,19 @@ def training_step(
     return step
 
 
-def backbone_arms(leaf: str, sizes: Sizes, device: str) -> tuple[str, dict[str, Step]]:
-    """-> what is run, in words, and a step for every kind of attention that the leaf can have."""
-    side = min(LEAVES[leaf][1], sizes.side)
+class Case(NamedTuple):
+    """What is run, in words; a step for every kind of attention that the leaf can have.
+
+    ``calls`` is how often ours must run fused, None where a bias that trains can't be folded.
+    """
+
+    what: str
+    steps: dict[str, Step]
+    calls: int | None
+
+
+def backbone_arms(leaf: str, side: int, sizes: Sizes, device: str) -> Case:
+    """-> the whole backbone of a leaf on images of ``side`` pixels."""
     backbone = leaf_backbone(leaf, sizes.blocks, side)
     imgs = torch.randn(sizes.batch, 3, side, side, device=device)
     steps = {}
@@ -111,12 +123,10 @@ def backbone_arms(leaf: str, sizes: Sizes, device: str) -> tuple[str, dict[str, 
         model = with_attention(backbone, ARMS[name]).to(device)
         steps[name] = training_step(lambda m=model: m(imgs)[-1], model, device, sizes.precision)
     what = f"{leaf}, {sizes.blocks} of 12 blocks, {side} px, {sizes.batch} x {sizes.precision}"
-    return what, steps
+    return Case(what, steps, sizes.blocks if folds(backbone) else None)
 
 
-def attention_arms(
-    leaf: str, windowed: bool, sizes: Sizes, device: str
-) -> tuple[str, dict[str, Step]]:
+def attention_arms(leaf: str, windowed: bool, sizes: Sizes, device: str) -> Case:
     """-> the same of one block's attention, on a map of ``sizes.alone`` x ``sizes.alone``."""
     side, block = sizes.alone, 0 if windowed else 2
     backbone = leaf_backbone(leaf, 3, side * PATCH)
@@ -134,7 +144,14 @@ def attention_arms(
         steps[name] = training_step(forward, model, device, sizes.precision)
     kind = f"windowed ({backbone.windows.size})" if windowed else "global"
     what = f"{leaf}, {kind} attention alone, {side * side} tokens"
-    return f"{what}, {sizes.batch} x {sizes.precision}", steps
+    what = f"{what}, {sizes.batch} x {sizes.precision}"
+    return Case(what, steps, 1 if folds(backbone) else None)
+
+
+def folds(backbone: SemAIMViT) -> bool:
+    """Whether ours needs no bias matrix: tables that are looked up by pair can't be folded."""
+    own = [layer.attn.relative_position_bias_table for layer in backbone.layers]
+    return backbone.rel_pos_shared is None and all(table is None for table in own)
 
 
 def shared_bias(backbone: SemAIMViT, windowed: bool, grid: tuple[int, int]) -> Tensor | None:
@@ -155,13 +172,15 @@ def arms_for(backbone: SemAIMViT) -> list[str]:
     return [name for name in ARMS if name != "bias matrix" or decomposed]
 
 
-def rows_of(what: str, device: str, steps: dict[str, Step], rounds: int) -> Iterator[tuple]:
+def rows_of(case: Case, device: str, rounds: int) -> Iterator[tuple]:
     """Measure the steps side by side -> a row each."""
-    times = interleave(steps, rounds)
-    facts = {name: step_facts(step, device) for name, step in steps.items()}
+    times = interleave(case.steps, rounds)
+    facts = {name: step_facts(step, device) for name, step in case.steps.items()}
+    if case.calls is not None:
+        check_fused(facts["ours"], case.calls)
     for name, found in facts.items():
         yield (
-            what,
+            case.what,
             device,
             name,
             Spread.of(times[name]).scaled(1000),
@@ -173,10 +192,11 @@ def rows_of(what: str, device: str, steps: dict[str, Step], rounds: int) -> Iter
         )
 
 
-def cases(sizes: Sizes, device: str) -> Iterator[Callable[[], tuple[str, dict[str, Step]]]]:
+def cases(sizes: Sizes, device: str) -> Iterator[Callable[[], Case]]:
     """-> what the table holds, built one after another so that memory is free again between."""
     for leaf in LEAVES:
-        yield lambda leaf=leaf: backbone_arms(leaf, sizes, device)
+        for side in sorted({min(SMALL_SIDE, sizes.side), sizes.side}):
+            yield lambda leaf=leaf, side=side: backbone_arms(leaf, side, sizes, device)
     for leaf in ("vitdet", "benchmarking"):
         for windowed in (False, True):
             yield lambda leaf=leaf, w=windowed: attention_arms(leaf, w, sizes, device)
@@ -185,18 +205,19 @@ def cases(sizes: Sizes, device: str) -> Iterator[Callable[[], tuple[str, dict[st
 def measure(sizes: Sizes, rounds: int) -> list[Table]:
     """-> the table of this device; on a CPU also the GPU's rows, which stay without numbers.
 
-    Raises InputError for a precision that the device can't do.
+    Raises InputError for a precision that the device can't do, or where ours is not fused.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     sizes = sizes._replace(precision=resolve_precision(sizes.precision, device))
     rows = []
     for build in cases(sizes, device):
-        what, steps = build()
-        rows += rows_of(what, device, steps, rounds)
+        rows += rows_of(build(), device, rounds)
+        release()
     if device == "cpu":
         rows += [
             (f"{leaf}, 12 of 12 blocks, {side} px", "cuda", name, *[None] * 6)
-            for leaf, (_, side) in LEAVES.items()
+            for leaf in LEAVES
+            for side in (SMALL_SIDE, GPU_SIZES.side)
             for name in (BASELINE, *(["bias matrix"] if leaf == "vitdet" else []), "ours")
         ]
     notes = [

@@ -4,15 +4,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from matplotlib.figure import Figure
 from mmpretrain.registry import MODELS
 
-from semaim_mm.bench.pretrain import LEAF, MIB
+from semaim_mm.bench.pretrain import DTYPES, LEAF, MIB
 from semaim_mm.bench.pretrain_steps import OurStep
 from semaim_mm.bench.report import Table
 from semaim_mm.bench.step_facts import check_fused, step_facts
-from semaim_mm.bench.timing import Spread, Step, interleave, paired_ratio
+from semaim_mm.bench.timing import Spread, Step, interleave, paired_ratio, release
+from semaim_mm.layers import ContentAttention
 from semaim_mm.runtime.launch import load_config
 from semaim_mm.runtime.precision import resolve_precision
 
@@ -82,16 +82,19 @@ def build_step(sizes: Sizes, query_depth: int, device: str, precision: str) -> O
     return OurStep(model.train().to(device), imgs, cfg.optim_wrapper, precision)
 
 
-def attention_alone(sizes: Sizes, device: str, dtype: torch.dtype) -> Step:
-    """-> causal attention of one block, forward and backward, without its projections."""
-    heads, length = max(1, sizes.width // 64), (sizes.side // PATCH) ** 2
-    shape = (3, sizes.batch, heads, length, sizes.width // heads)
-    inputs = torch.randn(shape, device=device, dtype=dtype).requires_grad_()
+def attention_alone(sizes: Sizes, device: str, precision: str) -> Step:
+    """-> the content stream's causal attention of one block, forward and backward."""
+    length, dtype = (sizes.side // PATCH) ** 2, DTYPES[precision]
+    attn = ContentAttention(embed_dims=sizes.width, num_heads=max(1, sizes.width // 64)).to(device)
+    shape = sizes.batch, length, sizes.width
+    tokens = torch.randn(shape, device=device, requires_grad=True)
 
     def step() -> None:
-        out = F.scaled_dot_product_attention(*inputs.unbind(), is_causal=True)
+        with torch.autocast(device, dtype=dtype, enabled=precision != "fp32"):
+            out = attn(tokens, causal=True)
         out.sum().backward()
-        inputs.grad = None
+        attn.zero_grad()
+        tokens.grad = None
 
     return step
 
@@ -100,17 +103,16 @@ def measure(sizes: Sizes, rounds: int, figure: str | Path | None = None) -> list
     """-> one table, a row for every point; ``figure`` is where the plot goes (.svg or .png)."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     precision = resolve_precision(sizes.precision, device)
-    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
     rows = []
     for axis, points in axes(sizes).items():
         steps = {value: build_step(at, depth, device, precision) for value, at, depth in points}
         times = interleave(steps, rounds)
         first = points[0][0]
         for value, at, _ in points:
-            alone = attention_alone(at, device, dtype)
+            alone = attention_alone(at, device, precision)
             alone()
             facts = step_facts(alone, device)
-            check_fused(facts)
+            check_fused(facts, calls=1)
             rows.append(
                 (
                     axis,
@@ -125,11 +127,13 @@ def measure(sizes: Sizes, rounds: int, figure: str | Path | None = None) -> list
                 )
             )
         del steps
+        release()
     notes = [
         f"One update of a SemAIM of width {sizes.width} and depth {sizes.depth} at {sizes.side} px "
         f"and batch {sizes.batch}, {precision}, one of these varied at a time (depth at query "
-        "depth 1; tokens at the smallest batch). Attention alone is one block's causal attention, "
-        "forward and backward; its bytes a token are constant where memory is linear in tokens.",
+        "depth 1; tokens at the smallest batch). Attention alone is one content block's causal "
+        "attention with its projections, forward and backward; its bytes a token are constant "
+        "where memory is linear in tokens, but for the gradients of its weights.",
     ]
     if figure is not None:
         draw(rows, Path(figure))

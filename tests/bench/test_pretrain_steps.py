@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 import torch
 from mmengine.config import ConfigDict
@@ -79,9 +77,7 @@ def test_a_step_moves_the_weights_and_leaves_no_gradient(kind, precision, tiny_m
 
 
 @pytest.mark.slow
-def test_compiled_parts_give_the_same_loss(tiny_model, imgs, monkeypatch):
-    # aot_eager compiles all but the kernels, which would take minutes
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+def test_compiled_parts_give_the_same_loss(tiny_model, imgs, compiled_without_kernels):
     losses = []
     for compiled in (False, True):
         step = OurStep(tiny_model(), imgs, WRAPPER, "fp32", compiled)
@@ -92,4 +88,3 @@ def test_compiled_parts_give_the_same_loss(tiny_model, imgs, monkeypatch):
         step.backward()
         step.update()
     assert_close(losses[1], losses[0], rtol=1e-5, atol=0)
-    torch.compiler.reset()

@@ -5,14 +5,26 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
 import pytest
 import torch
 
-from semaim_mm.bench import dense, loader
+from semaim_mm.bench import (
+    costliest,
+    dense,
+    knn,
+    leaderboard,
+    loader,
+    pretrain,
+    scaling,
+    teacher,
+)
+from semaim_mm.bench.report import Table
 from semaim_mm.errors import InputError
+from semaim_mm.layers import ContentAttention
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "benchmark.py"
 
@@ -149,9 +161,15 @@ def test_profile(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_all_runs_every_part(monkeypatch, tmp_path):
-    titles = [table["title"] for table in run(monkeypatch, tmp_path, "all")]
-    assert titles == [
+def test_all_runs_every_part(monkeypatch, tmp_path, compiled_without_kernels):
+    tables = run(monkeypatch, tmp_path, "all")
+    update = tables[1]["rows"]
+    assert [row[0] for row in update[:3]] == [
+        f"{name}, ViT tiny, 32 px, 2 x bf16"
+        for name in ("our dense baseline", "ours, compiled", "ours")
+    ]
+    assert len(compiled_without_kernels) == 4  # three callables of ours, and timm's ViT
+    assert [table["title"] for table in tables] == [
         "Largest costs of a step",
         "SemAIM, one update",
         "The update by part",
@@ -166,6 +184,26 @@ def test_all_runs_every_part(monkeypatch, tmp_path):
     assert (tmp_path / "scaling.svg").exists()
 
 
+def test_all_keeps_what_was_measured_before_a_part_that_fails(monkeypatch, tmp_path):
+    calls = []
+
+    def measured(name: str, sizes: tuple, rounds: int, *more: object) -> list[Table]:
+        calls.append(name)
+        if name == "leaderboard":
+            raise InputError("no room")
+        return [Table(name, ("what",), [(name,)])]
+
+    parts = (costliest, pretrain, teacher, scaling, dense, knn, loader, leaderboard)
+    names = [part.__name__.split(".")[-1] for part in parts]
+    for part, name in zip(parts, names, strict=True):
+        monkeypatch.setattr(part, "measure", partial(measured, name))
+    with pytest.raises(InputError, match="no room"):
+        run(monkeypatch, tmp_path, "all")
+    assert calls == names
+    written = json.loads((tmp_path / "all.json").read_text())["tables"]
+    assert [table["title"] for table in written] == names[:-1]
+
+
 @pytest.mark.slow
 def test_dense(monkeypatch, tmp_path):
     (table,) = run(monkeypatch, tmp_path, "dense", "--side", "64", "--alone", "4")
@@ -175,6 +213,41 @@ def test_dense(monkeypatch, tmp_path):
     assert cpu.count(("upernet", "ours")) == 1 and cpu.count(("benchmarking", "explicit")) == 3
     assert all(None not in row for row in table["rows"] if row[where] == "cpu")
     assert any(row[where] == "cuda" for row in table["rows"])
+
+
+def test_on_a_gpu_every_leaf_is_measured_at_both_sizes(monkeypatch):
+    built = []
+    monkeypatch.setattr(dense, "backbone_arms", lambda *asked: built.append(asked[:2]))
+    monkeypatch.setattr(dense, "attention_arms", lambda *rest: None)
+    for build in dense.cases(dense.GPU_SIZES, "cuda"):
+        build()
+    assert built == [(leaf, side) for leaf in dense.LEAVES for side in (512, 1024)]
+    assert dense.CPU_SIZES.side == 512  # one size there
+
+
+def test_dense_rows_of_ours_must_be_fused_where_the_bias_can_be_folded(monkeypatch):
+    monkeypatch.chdir(TOOL.parents[1])
+    folded = {leaf: dense.folds(dense.leaf_backbone(leaf, 3, 64)) for leaf in dense.LEAVES}
+    assert folded == {"vitdet": True, "benchmarking": False, "upernet": True}
+    x = torch.randn(8, 8)
+    by_hand = dense.Case("toy", dict.fromkeys(("explicit", "ours"), lambda: x @ x), 1)
+    with pytest.raises(InputError, match="not by a fused one"):
+        list(dense.rows_of(by_hand, "cpu", 1))
+    assert len(list(dense.rows_of(by_hand._replace(calls=None), "cpu", 1))) == 2
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_attention_alone_is_the_content_layers_in_the_precision_asked_for(monkeypatch, precision):
+    seen = []
+
+    class Seen(ContentAttention):
+        def attend(self, q, k, v, causal, *more, **how):
+            seen.append((v.dtype, causal))
+            return super().attend(q, k, v, causal, *more, **how)
+
+    monkeypatch.setattr(scaling, "ContentAttention", Seen)
+    scaling.attention_alone(scaling.CPU_SIZES._replace(side=32), "cpu", precision)()
+    assert seen == [(pretrain.DTYPES[precision], True)]
 
 
 def test_blocks_that_can_not_keep_the_share_of_global_ones_are_refused():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
 from semaim_mm.bench import timing
-from semaim_mm.bench.timing import Spread, interleave, paired_ratio
+from semaim_mm.bench.timing import Spread, interleave, paired_ratio, release
 from semaim_mm.errors import InputError
 
 
@@ -60,3 +63,20 @@ def test_another_clock_tells_the_seconds():
     ticks = iter(range(0, 1000, 7))
     times = interleave(dict(a=lambda: None), rounds=3, clock=lambda: next(ticks))
     assert times == dict(a=[7, 7, 7])
+
+
+def test_a_step_that_holds_its_own_methods_is_gone_after_a_release():
+    class Held:
+        def __init__(self):
+            self.parts = [self.run]
+
+        def run(self) -> None: ...
+
+    gc.disable()
+    try:
+        gone = weakref.ref(Held())
+        assert gone() is not None
+        release()
+    finally:
+        gc.enable()
+    assert gone() is None
