@@ -27,7 +27,8 @@ class LoadCrop(RandomResizedCrop):
 
     The crop is drawn from the file's header, and only the crop is resized and copied. JPEGs go
     through libjpeg-turbo and torch's vectorised antialiased resize, within 2 levels of 255 of
-    Pillow's; other files, and turned or CMYK ones, through Pillow, with its bits.
+    Pillow's where they are decoded whole; other files, and turned or CMYK ones, through Pillow,
+    with its bits.
 
     Args:
         scale: side of the result, or (height, width).
