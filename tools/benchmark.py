@@ -30,7 +30,7 @@ SMALL = dict(
     teacher=teacher.Sizes("configs/pretrain/semaim_tiny_clip.py", 32, 2, "bf16"),
 )
 
-SHORT_BOARD = leaderboard.Sizes(results=8, images=5000)  # seconds, where a GPU waits
+SHORT_BOARD = leaderboard.Sizes(results=6, images=2000)  # seconds, where a GPU waits
 
 
 def run_dense(args: argparse.Namespace) -> list[Table]:
