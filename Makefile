@@ -29,7 +29,7 @@ bench: setup ## speed and memory beside baselines, at sizes that the device at h
 	$(PY) tools/benchmark.py teacher --random-teacher --out work_dirs/bench
 
 bench-gpu: setup ## all benchmarks and a profile of the step, on one GPU
-	$(PY) tools/benchmark.py all --rounds 5 --out work_dirs/bench-gpu
+	$(PY) tools/benchmark.py all --rounds 3 --out work_dirs/bench-gpu
 
 lint: setup ## ruff: rules and format
 	$(PY) -m ruff check .

@@ -54,8 +54,9 @@ def axes(sizes: Sizes) -> dict[str, list[tuple[int, Sizes, int]]]:
     depth, batch = sizes.depth, sizes.batch
     sides = [side for side in SIDES if (side // PATCH) ** 2 <= sizes.tokens]
     fewer = max(1, batch // 16)  # the longest sequences must fit too
+    least = max(1, batch // 2)
     return {
-        "batch": [(n, sizes._replace(batch=n), depth) for n in (batch, 2 * batch, 4 * batch)],
+        "batch": [(n, sizes._replace(batch=n), depth) for n in (least, 2 * least, 4 * least)],
         "tokens": [
             ((side // PATCH) ** 2, sizes._replace(side=side, batch=fewer), depth) for side in sides
         ],
