@@ -14,6 +14,7 @@ from semaim_mm.interop.efficientnet_names import MARKER, to_timm_efficientnet
 from semaim_mm.interop.families import flatten
 from semaim_mm.interop.refusals import describe
 from semaim_mm.interop.timm_names import to_timm
+from semaim_mm.pretrain.targets.teacher_activation import check_activation
 
 # the projection to the space shared with text: its name, and whether it is stored transposed
 _PROJECTIONS = (
@@ -49,7 +50,7 @@ def fill_teacher(teacher: nn.Module, path: str | Path, name: str) -> str:
             "random."
         )
     content = read_file(path)
-    state = _timm_state(content, teacher, path)
+    state = _timm_state(content, teacher, path, name)
     head = getattr(teacher, "head", None)
     if isinstance(head, nn.Linear):
         state |= _projection(flatten(content), head, path)
@@ -74,11 +75,14 @@ def fill_teacher(teacher: nn.Module, path: str | Path, name: str) -> str:
     return sha256_of(path)
 
 
-def _timm_state(content: Mapping, teacher: nn.Module, path: str | Path) -> dict[str, Tensor]:
+def _timm_state(
+    content: Mapping, teacher: nn.Module, path: str | Path, name: str
+) -> dict[str, Tensor]:
     """What the file holds -> the tower's weights in timm's names, on the model's grid."""
     convert = getattr(sys.modules[type(teacher).__module__], "checkpoint_filter_fn", None)
     if type(teacher).__name__ == "VisionTransformer":
         file = backbone_of(content, path)
+        check_activation(teacher, file.origin, flatten(content), path, name)
         layout = dict(file.origin.layout)
         if getattr(teacher, "no_embed_class", False):
             layout["positions"] = "patches"

@@ -13,6 +13,7 @@ from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import nn
 from torch.testing import assert_close
 
+from semaim_mm.errors import InputError
 from semaim_mm.pretrain.targets import CLIPTeacher
 
 WIDTH, OUT, GRID, HEADS, BLOCKS = 32, 24, 4, 2, 2
@@ -210,3 +211,44 @@ def test_tokens_of_hugging_faces_whole_model_in_safetensors_are_its_own(imgs, tm
     hidden = model.vision_model(rescaled(imgs, *SCALE)).last_hidden_state
     expected = model.visual_projection(model.vision_model.post_layernorm(hidden))
     assert_tokens(tokens_of(tmp_path / "model.safetensors", imgs), expected)
+
+
+GELU_NAME = "vit_base_patch16_clip_224"
+QUICK_NAMED = rf"trained with quick_gelu.*{GELU_NAME}.* computes gelu.*Name {CLIP}"
+
+
+def weights(path, **more):
+    """A tower's weights in OpenAI's names, as either OpenAI or open_clip may have written them."""
+    state = {k: v for k, v in whole().state_dict().items() if k != "input_resolution"}
+    torch.save(state | more, path)
+    return path
+
+
+@pytest.mark.parametrize("name", [f"{GELU_NAME}.openai", GELU_NAME])
+def test_openais_weights_in_a_tower_of_another_activation_are_refused(name, imgs, tmp_path):
+    path = weights(tmp_path / "w.pth")
+    with pytest.raises(InputError, match=QUICK_NAMED):
+        tokens_of(path, imgs, name)
+    tokens_of(path, imgs, f"{GELU_NAME}.laion2b")  # these keys are open_clip's too
+
+
+def test_openais_archive_is_refused_in_a_tower_of_another_training(imgs, tmp_path):
+    marks = ("input_resolution", "context_length", "vocab_size")
+    path = weights(tmp_path / "w.pth", **{key: torch.tensor(64) for key in marks})
+    with pytest.raises(InputError, match=f"OpenAI's archive.*Name {CLIP}"):
+        tokens_of(path, imgs, f"{GELU_NAME}.laion2b")
+    tokens_of(path, imgs, CLIP)
+
+
+def test_a_config_beside_the_weights_says_which_activation_is_theirs(imgs, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.CLIPVisionConfig(
+        hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_hidden_layers=2, num_attention_heads=2,
+        image_size=64, patch_size=16, projection_dim=OUT, hidden_act="gelu",
+    )  # fmt: skip
+    model = transformers.CLIPVisionModelWithProjection(config)
+    torch.save(model.state_dict(), tmp_path / "hf.pth")
+    config.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=rf"trained with gelu .*Name {GELU_NAME} with the tag"):
+        tokens_of(tmp_path / "hf.pth", imgs)
+    tokens_of(tmp_path / "hf.pth", imgs, f"{GELU_NAME}.laion2b")
