@@ -61,7 +61,7 @@ def fill_teacher(teacher: nn.Module, path: str | Path, name: str) -> str:
         raise InputError(
             f"{path} does not hold the weights of {name}: missing {describe(missing) or 'none'}, "
             f"without a place {describe(left) or 'none'}. Name the timm model that they belong to "
-            "in target_generator.model."
+            f"in target_generator.model.{_names_read(teacher, name)}"
         )
     wrong = [key for key in own if own[key].shape != state[key].shape]
     if wrong:
@@ -73,6 +73,18 @@ def fill_teacher(teacher: nn.Module, path: str | Path, name: str) -> str:
         )
     teacher.load_state_dict(state)
     return sha256_of(path)
+
+
+def _names_read(teacher: nn.Module, name: str) -> str:
+    """-> what else to do where other libraries' names are not read, '' where they are."""
+    kind = type(teacher).__name__
+    if kind == "VisionTransformer" or not hasattr(teacher, "patch_embed"):
+        return ""
+    return (
+        f" timm builds {name} as {kind}, of which timm's names and those that timm converts are "
+        "read, Hugging Face's are not: take timm's own file (model.safetensors of "
+        f"huggingface.co/timm/{name})."
+    )
 
 
 def _timm_state(

@@ -33,7 +33,9 @@ class TimmTeacher(BaseModule):
     Args:
         model: timm's name, with its tag: 'vit_base_patch16_224.dino'. The tag says how inputs are
             normalised; weights are never downloaded.
-        weights: file of the weights: timm's, the method's own, Hugging Face's or OpenAI's names.
+        weights: file of the weights, in timm's, the method's own, Hugging Face's or OpenAI's names.
+            Hugging Face's are read for timm's class VisionTransformer alone: of DINOv3 and other
+            models of timm's class Eva take timm's own file, or the authors' where timm converts it.
         patch_size: of the student, in pixels.
         normalize: 'teacher' for the mean and std that the tag names, 'imagenet' for ImageNet's,
             'student' for images as they come, or dict(mean=..., std=...) of pixels in 0..255.

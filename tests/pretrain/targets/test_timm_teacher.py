@@ -160,6 +160,38 @@ def test_metas_own_names_of_dinov2_with_registers_are_read(imgs, tmp_path):
     assert_close(target(imgs).tokens, expected, rtol=1e-5, atol=1e-5)
 
 
+DINOV3 = "vit_small_patch16_dinov3.lvd1689m"
+
+
+def test_metas_own_names_of_dinov3_are_read(imgs, tmp_path):
+    library, target = teacher_of(DINOV3, tmp_path)
+    expected, state = target(imgs).tokens, {}
+    for key, value in library.state_dict().items():
+        for ours, metas in (("reg_token", "storage_tokens"), ("gamma_", "ls")):
+            key = key.replace(ours, metas)
+        key = key + ".gamma" if key.endswith((".ls1", ".ls2")) else key
+        state[key] = value
+    for number in range(2):
+        bias = torch.zeros(96)
+        state |= {f"blocks.{number}.attn.qkv.{n}": bias for n in ("bias", "bias_mask")}
+    state |= {"mask_token": torch.zeros(1, 32), "rope_embed.periods": torch.ones(4)}
+    save(state, target.weights)
+    again = TimmTeacher(DINOV3, target.weights, model_args=dict(SMALL, img_size=64))
+    assert torch.equal(again(imgs).tokens, expected)
+
+
+def test_hugging_faces_names_of_dinov3_are_refused_with_what_works(imgs, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.DINOv3ViTConfig(
+        hidden_size=32, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
+        image_size=64, num_register_tokens=4,
+    )  # fmt: skip
+    _, target = teacher_of(DINOV3, tmp_path)
+    save(transformers.DINOv3ViTModel(config).state_dict(), target.weights)
+    with pytest.raises(InputError, match=f"as Eva.*Hugging Face's are not.*timm/{DINOV3}"):
+        target(imgs)
+
+
 def test_without_weights_there_is_a_sentence_and_no_teacher():
     with pytest.raises(InputError, match="no weights for vit_base_patch16_224.dino.*random"):
         TimmTeacher("vit_base_patch16_224.dino")
