@@ -67,6 +67,7 @@ def write_cache(
         teacher=target.teacher.record(),
         data=data_record(innermost(cfg.train_dataloader.dataset)),
         count=len(images),
+        patch_size=target.patch_size,
         dtype=dtype,
         shard_size=shard_size,
         shards=shards,

@@ -43,13 +43,14 @@ class CachedTarget(BaseModule):
     the teacher saw, by ``MARKS`` sums of its pixels.
 
     Args:
-        teacher: config of the teacher; its weights' SHA-256 must be the cache's.
+        teacher: config of the teacher; its weights' SHA-256 must be the cache's, their file may
+            have another name.
         folder: what ``tools/cache_teacher.py`` wrote.
         student: what the teacher takes from the model; SemAIM says it.
 
     Raises:
-        InputError: no cache, one of another teacher, a shard that is missing or was changed, an
-            image that is not the one cached: crops that are not fixed, or other data.
+        InputError: no cache, one of another teacher or grid, a shard that is missing or was
+            changed, an image that is not the one cached: crops that are not fixed, or other data.
     """
 
     gives_tokens = True
@@ -87,13 +88,19 @@ class CachedTarget(BaseModule):
                 "tools/cache_teacher.py CONFIG, or set target_generator.folder."
             )
         index, mine = json.loads(path.read_text()), self.teacher.record()
-        other = [key for key in mine if index["teacher"].get(key) != mine[key]]
+        told = [key for key in mine if key != "weights"]  # a file's name says nothing of it
+        other = [key for key in told if index["teacher"].get(key) != mine[key]]
         if other:
             key = other[0]
             raise InputError(
                 f"The features in {self.folder} are of another teacher: {key} is "
                 f"{index['teacher'].get(key)!r} there, {mine[key]!r} here. Write them anew by "
                 "tools/cache_teacher.py."
+            )
+        # caches of before this was written are told by their tokens, in forward
+        if index.get("patch_size", self.patch_size) != self.patch_size:
+            raise self._other_grid(
+                f"patches of {index['patch_size']} pixels", f"patches of {self.patch_size}"
             )
         for shard in index["shards"]:
             file = self.folder / shard["file"]
@@ -119,8 +126,21 @@ class CachedTarget(BaseModule):
         places = [divmod(int(number), size) for number in ids]
         self._compare(imgs, ids, torch.stack([self._read("marks", *place) for place in places]))
         tokens = torch.stack([self._read("tokens", *place) for place in places])
+        found, wanted = tokens.shape[1] - 1, self._length(imgs)
+        if found != wanted:
+            raise self._other_grid(f"{found} patches an image", f"{wanted} patches")
         tokens = tokens.to(imgs.device, non_blocking=True).float()
         return Target(tokens[:, 1:], tokens)
+
+    def _length(self, imgs: Tensor) -> int:
+        return (imgs.shape[2] // self.patch_size) * (imgs.shape[3] // self.patch_size)
+
+    def _other_grid(self, there: str, here: str) -> InputError:
+        return InputError(
+            f"The features in {self.folder} are of another grid: of {there}, and the student has "
+            f"{here}. Write them anew by tools/cache_teacher.py, or set model.backbone.patch_size "
+            "and img_size as they were."
+        )
 
     def _compare(self, imgs: Tensor, ids: Sequence[int], known: Tensor) -> None:
         found = marks_of(imgs).cpu()

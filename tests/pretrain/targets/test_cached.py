@@ -193,6 +193,37 @@ def test_another_teacher_is_refused(config, root, tmp_path):
         MODELS.build(cfg.model).init_weights()
 
 
+def test_a_file_of_another_name_is_the_same_teacher(config, root, tmp_path):
+    write_cache(config())
+    cfg = config()
+    copy = tmp_path / "renamed.pth"
+    copy.write_bytes((root / "t.pth").read_bytes())
+    cfg.model.target_generator.teacher.weights = str(copy)
+    MODELS.build(cfg.model).init_weights()
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["by the index", "by the tokens"])
+def test_features_of_another_grid_are_refused(config, tmp_path, is_told):
+    write_cache(config(), shard_size=5)
+    path = tmp_path / "cache/index.json"
+    index = json.loads(path.read_text())
+    assert index["patch_size"] == 8
+    if not is_told:
+        index.pop("patch_size")
+        path.write_text(json.dumps(index))
+    cfg = config(**{"model.backbone.patch_size": 16})
+    model = MODELS.build(cfg.model)
+    if is_told:
+        with pytest.raises(InputError, match="another grid: of patches of 8 pixels.*patches of 16"):
+            model.init_weights()
+        return
+    model.init_weights()
+    spread_keys(cfg)
+    imgs = Images(cfg, model.data_preprocessor).batch(range(2))
+    with pytest.raises(InputError, match="another grid: of 64 patches an image.* has 16 patches"):
+        model.loss(imgs, samples(range(2)))
+
+
 def test_other_data_are_refused(config, tmp_path, make_images):
     write_cache(config())
     make_images(tmp_path / "more/pretrain", COUNT, size=64, seed=5)
