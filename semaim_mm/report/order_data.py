@@ -19,11 +19,12 @@ from semaim_mm.errors import InputError
 from semaim_mm.interop import read_state_dict
 from semaim_mm.interop.authors import authors_name, is_authors_state, rename_state
 from semaim_mm.interop.backbone_checkpoint import describe
-from semaim_mm.pretrain import ORDERS, GivenTokens, PixelTarget, SemAIM, build_order
+from semaim_mm.pretrain import ORDERS, PixelTarget, SemAIM, build_order
 from semaim_mm.pretrain.draws import Draws
 from semaim_mm.pretrain.order import Order, SimilarityBased
 from semaim_mm.pretrain.similarity import token_similarity
 from semaim_mm.pretrain.targets import Target, patchify, unpatchify
+from semaim_mm.pretrain.targets.inside import absent, giver
 from semaim_mm.runtime.launch import load_config
 
 
@@ -104,9 +105,15 @@ def load_model(checkpoint: str | Path, config: str | Path | None = None) -> SemA
     own = set(model.state_dict())
     if is_authors_state(state):
         state, _ = rename_state(state, "ours")
-        # their averaged copy lies elsewhere in their file, and only a map by it would need it
-        if model.similarity_from != "ema":
-            own = {key for key in own if authors_name(key) is not None}
+        # their averaged copy lies elsewhere in their file, and only what reads it would need it
+        if "ema" in (model.similarity_from, getattr(model.target_generator, "reads", None)):
+            raise InputError(
+                f"{checkpoint} has the authors' names and no averaged copy of the backbone, which "
+                f"{path} reads (its target or its map): the copy would be random. Give a "
+                "checkpoint that semaim_mm wrote, or a config with another target_generator and "
+                "similarity_from."
+            )
+        own = {key for key in own if authors_name(key) is not None}
     missing, left_over = own - set(state), set(state) - set(model.state_dict())
     if missing or left_over:
         said = [("it lacks", missing), ("the model has no", left_over)]
@@ -176,7 +183,7 @@ def examine(
     imgs = imgs[0] if isinstance(imgs, list) else imgs
     grid = model.backbone.patch_resolution
     generator = model.target_generator
-    target = model.target(imgs) if _is_at_hand(generator) else None
+    target = model.target(imgs) if absent(generator) is None else None
     similarity, source = _similarity(model, imgs, target)
     ranks, centers = {}, {}
     for name, order in all_orders(model.order, model.order.similarity or "cls").items():
@@ -208,11 +215,6 @@ def examine(
     )
 
 
-def _is_at_hand(generator: torch.nn.Module) -> bool:
-    weights = getattr(generator, "weights", None)
-    return not isinstance(generator, GivenTokens) and (weights is None or Path(weights).is_file())
-
-
 def picture_draws(seed: int) -> Draws:
     """-> the draws of one picture: every order and every picture starts from the same ones."""
     return Draws(torch.tensor([[seed]]))
@@ -223,7 +225,7 @@ def _similarity(model: SemAIM, imgs: Tensor, target: Target | None) -> tuple[Ten
     source = model.order.similarity or "cls"
     words = {"cls": "to CLS", "gap": "to the mean patch", "self": "as CLS attention"}[source]
     if model.similarity_from == "target" and target is not None and target.tokens is not None:
-        return token_similarity(target.tokens, source), f"{words}, by the teacher"
+        return token_similarity(target.tokens, source), f"{words}, by {_whose(model)}"
     if model.similarity_from == "target":
         words += "; of the model: its teacher is not at hand"
     averaged = model.similarity_from == "ema"
@@ -231,6 +233,12 @@ def _similarity(model: SemAIM, imgs: Tensor, target: Target | None) -> tuple[Ten
     if model.order.similarity is None:
         words += "; the order does not read it"
     return model.similarity(imgs, source, averaged), words
+
+
+def _whose(model: SemAIM) -> str:
+    """Whose tokens the target's map is of, in words."""
+    reads = getattr(giver(model.target_generator), "reads", None)
+    return {"ema": "the averaged model", "online": "the model itself"}.get(reads, "the teacher")
 
 
 def _target_kind(generator: torch.nn.Module) -> str:

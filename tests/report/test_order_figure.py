@@ -214,6 +214,30 @@ def test_the_authors_checkpoint_is_drawn_with_a_config(run, image):
     load_model(checkpoint, checkpoint.parent.parent / "elsewhere.py")
 
 
+EMA_MULTI = "dict(type='MultiTarget', generators=[dict(type='EMATarget')])"
+
+
+@pytest.mark.parametrize(
+    "reads",
+    [
+        "target_generator=dict(type='EMATarget'), similarity_from='target'",
+        "target_generator=dict(type='EMATarget')",
+        f"target_generator={EMA_MULTI}",
+        "similarity_from='ema'",
+    ],
+)
+def test_the_authors_checkpoint_has_no_copy_for_a_config_that_reads_one(reads, run, tmp_path):
+    checkpoint = run(convert=to_authors)
+    loss = "l2" if reads.startswith("sim") else "unit_l2"
+    head = "dict(type='MultiHead', heads=[dict(loss='unit_l2')])" if "Multi" in reads else None
+    head = head or f"dict(type='SemAIMHead', loss={loss!r})"
+    text = CONFIG.format(size="(16, 24)", loss="l2", target=PIXELS, order="'semantic'")
+    config = tmp_path / "other.py"
+    config.write_text(f"{text}\nmodel.update(head={head}, ema=dict(), {reads})\n")
+    with pytest.raises(InputError, match="no averaged copy .*other.py reads .* would be random"):
+        load_model(checkpoint, config)
+
+
 def test_of_several_configs_beside_a_checkpoint_the_runs_own_is_taken(run):
     checkpoint = run()
     (checkpoint.parent / "other.py").write_text("model = dict(type='Other')")
