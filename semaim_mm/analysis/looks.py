@@ -3,6 +3,8 @@
 Legend: B pictures, L patches, D embed_dims; features are unmasked, as downstream.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,12 +23,15 @@ def class_attention(model: SemAIM, imgs: Tensor) -> np.ndarray:
 
 
 @torch.no_grad()
-def neighbours(model: SemAIM, imgs: Tensor, k: int = 5) -> np.ndarray:
-    """(B, 3, H, W) -> (B, k): every picture's nearest others, by cosine of mean patch tokens."""
-    features = model.encode(imgs)[:, 1:].mean(dim=1)
+def neighbours(model: SemAIM, batches: Iterable[Tensor], k: int = 5) -> np.ndarray:
+    """(b, 3, H, W) each, B in all -> (B, k): every picture's nearest others.
+
+    By cosine of mean patch tokens.
+    """
+    features = torch.cat([model.encode(imgs)[:, 1:].mean(dim=1) for imgs in batches])
     features = torch.nn.functional.normalize(features, dim=-1)
     similar = (features @ features.T).fill_diagonal_(-torch.inf)
-    return similar.topk(min(k, len(imgs) - 1), dim=1).indices.numpy()
+    return similar.topk(min(k, len(features) - 1), dim=1).indices.numpy()
 
 
 @torch.no_grad()

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from semaim_mm.analysis.object_share import BATCH, mean
-from semaim_mm.analysis.scenes import Scene, as_batch
-from semaim_mm.errors import InputError
+from semaim_mm.analysis.object_share import mean
+from semaim_mm.analysis.scenes import BATCH, Scene, as_batch
 from semaim_mm.leaderboard.intervals import Interval
 from semaim_mm.pretrain import SemAIM
 from semaim_mm.pretrain.draws import Draws
 from semaim_mm.pretrain.order import squared_distance
+from semaim_mm.pretrain.targets.inside import check_at_hand
 
 
 def by_bin(loss: np.ndarray, bins: np.ndarray) -> dict[int, Interval]:
@@ -35,14 +35,11 @@ def by_bin(loss: np.ndarray, bins: np.ndarray) -> dict[int, Interval]:
 def loss_profile(model: SemAIM, scenes: Sequence[Scene], seed: int = 0) -> dict:
     """-> ``by_rank`` and, where the order has a centre, ``by_distance``: Intervals by bin.
 
-    The distance is to the nearest centre, rounded to whole patches. Raises InputError for a target
-    that is read by sample id, for these pictures have none.
+    The distance is to the nearest centre, rounded to whole patches. These pictures have no sample
+    id, so a target that is read by it runs its live teacher, as validation does; InputError where
+    the teacher is not at hand.
     """
-    if getattr(model.target_generator, "keyed", False):
-        raise InputError(
-            f"{type(model.target_generator).__name__} has features of its training images alone; "
-            "give a config whose teacher runs, and the same checkpoint."
-        )
+    check_at_hand(model.target_generator)
     losses, ranks, distances = [], [], []
     grid = model.backbone.patch_resolution
     for start in range(0, len(scenes), BATCH):

@@ -10,13 +10,12 @@ import torch
 from scipy.spatial.distance import cdist
 from scipy.stats import kendalltau
 
-from semaim_mm.analysis.scenes import COVERED, Scene, as_batch
+from semaim_mm.analysis.scenes import BATCH, COVERED, Scene, as_batch
 from semaim_mm.leaderboard.intervals import OVER_IMAGES, Interval, over_seeds
 from semaim_mm.pretrain import SemAIM
 from semaim_mm.report.order_data import all_orders, picture_draws
 
 PARTS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
-BATCH = 50
 
 
 def first_count(part: float, length: int) -> int:

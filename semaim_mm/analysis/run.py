@@ -1,5 +1,6 @@
 """Analyses of checkpoints by name: JSON and PNG files beside the results they explain."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,17 +8,19 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from mmengine.logging import print_log
 
 from semaim_mm.analysis import figures, looks
 from semaim_mm.analysis.loss_profile import loss_profile
-from semaim_mm.analysis.map_precision import moved_peaks
+from semaim_mm.analysis.map_precision import check_reads_map, moved_peaks
 from semaim_mm.analysis.object_share import examine_objects
 from semaim_mm.analysis.rollout import check_generates, rollout
-from semaim_mm.analysis.scenes import Scene, as_batch, read_scenes
+from semaim_mm.analysis.scenes import Scene, as_batch, batches, read_scenes
 from semaim_mm.analysis.write_json import write_json
 from semaim_mm.data.sample import default_sample_path
 from semaim_mm.errors import InputError
 from semaim_mm.pretrain import SemAIM
+from semaim_mm.pretrain.targets.inside import check_at_hand
 from semaim_mm.report.order_data import load_model, picture_draws
 
 SHOWN = 6  # pictures of a grid
@@ -38,7 +41,6 @@ def _loss(models: dict[str, SemAIM], scenes: list[Scene]) -> Found:
 
 def _generation(models: dict[str, SemAIM], scenes: list[Scene]) -> Found:
     model, shown = _last(models), scenes[:SHOWN]
-    check_generates(model)
     imgs, grid = as_batch(model, shown), model.backbone.patch_resolution
     draws = [model.order.ranks(grid, picture_draws(n), None) for n in range(len(shown))]
     order, length = torch.cat(draws).argsort(dim=1), grid[0] * grid[1]
@@ -66,7 +68,7 @@ def _precision(models: dict[str, SemAIM], scenes: list[Scene]) -> Found:
 
 def _neighbours(models: dict[str, SemAIM], scenes: list[Scene]) -> Found:
     model = _last(models)
-    near = looks.neighbours(model, as_batch(model, scenes))[:SHOWN]
+    near = looks.neighbours(model, batches(model, scenes))[:SHOWN]
     rows = [[scenes[n].image[..., ::-1] for n in (own, *row)] for own, row in enumerate(near)]
     titles = ["picture", *(f"nearest {number + 1}" for number in range(near.shape[1]))]
     return None, dict(neighbours=figures.picture_grid(rows, titles))
@@ -91,6 +93,20 @@ ANALYSES: dict[str, Callable[[dict[str, SemAIM], list[Scene]], Found]] = dict(
 )
 
 
+def _check_objects(model: SemAIM) -> None:
+    if model.order.similarity is not None and model.similarity_from == "target":
+        check_at_hand(model.target_generator)
+
+
+# what raises InputError where a model can't have an analysis
+CHECKS: dict[str, Callable[[SemAIM], None]] = dict(
+    objects=_check_objects,
+    loss=lambda model: check_at_hand(model.target_generator),
+    generation=check_generates,
+    precision=check_reads_map,
+)
+
+
 def analyze(
     config: str | Path,
     checkpoints: Sequence[str | Path],
@@ -102,7 +118,8 @@ def analyze(
     """Checkpoints of one pretraining, oldest first -> the JSON and PNG files written.
 
     Args:
-        only: names of ANALYSES; None: all, without generation where the model can't.
+        only: names of ANALYSES; None: all that the model can have, the others named with the
+            reason in the log and in ``left_out.json``.
         annotations: COCO's instances_X.json; None: those of the sample data.
         out: default: ``analysis`` beside the last checkpoint.
 
@@ -117,19 +134,26 @@ def analyze(
         annotations = default_sample_path() / "coco" / "annotations" / "instances_val.json"
     scenes = read_scenes(annotations, model.backbone.img_size, model.backbone.patch_size, limit)
     folder = Path(checkpoints[-1]).parent / "analysis" if out is None else Path(out)
-    written = []
-    for name in only or _possible(model):
+    left_out = {} if only else _left_out(model)
+    written = [write_json(folder, "left_out", left_out)] if left_out else []
+    for name in only or ():
+        CHECKS.get(name, lambda model: None)(model)
+    for name in only or [name for name in ANALYSES if name not in left_out]:
         found, drawn = ANALYSES[name](models, scenes)
         written += _write(folder, name, found, drawn)
     return written
 
 
-def _possible(model: SemAIM) -> list[str]:
-    try:
-        check_generates(model)
-    except InputError:
-        return [name for name in ANALYSES if name != "generation"]
-    return list(ANALYSES)
+def _left_out(model: SemAIM) -> dict[str, str]:
+    """-> the analyses that the model can't have, each with the reason, which the log has too."""
+    found = {}
+    for name, check in CHECKS.items():
+        try:
+            check(model)
+        except InputError as error:
+            found[name] = str(error)
+            print_log(f"Left out: {name}. {error}", "current", logging.WARNING)
+    return found
 
 
 def _write(folder: Path, name: str, found: Any, drawn: dict[str, Figure]) -> list[Path]:

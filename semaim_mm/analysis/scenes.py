@@ -3,6 +3,7 @@
 Legend: N objects of a picture, L = rows x columns patches in raster order.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from semaim_mm.errors import InputError
 from semaim_mm.pretrain import SemAIM
 from semaim_mm.report.order_data import read_picture
 
+BATCH = 50  # pictures that a model sees at once
 COVERED = 0.5  # a patch lies on an object where at least this share of its pixels does
 
 
@@ -110,6 +112,12 @@ def patch_share(mask: np.ndarray, patch_size: int) -> np.ndarray:
     rows, columns = (side // patch_size for side in mask.shape)
     cut = mask.reshape(rows, patch_size, columns, patch_size)
     return cut.mean(axis=(1, 3)).reshape(-1).astype(np.float32)
+
+
+def batches(model: SemAIM, scenes: Sequence[Scene]) -> Iterator[Tensor]:
+    """Scenes -> (B, 3, H, W), normalised as the model wants, BATCH at a time."""
+    for start in range(0, len(scenes), BATCH):
+        yield as_batch(model, list(scenes[start : start + BATCH]))
 
 
 def as_batch(model: SemAIM, scenes: list[Scene]) -> Tensor:

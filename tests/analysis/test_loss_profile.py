@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+import timm
 import torch
-from conftest import build_tiny
+from conftest import TINY, build_tiny, merge
 
 from semaim_mm.analysis.loss_profile import by_bin, loss_profile
 from semaim_mm.analysis.scenes import Scene, as_batch
+from semaim_mm.errors import InputError
+from semaim_mm.pretrain import SemAIM
 from semaim_mm.pretrain.draws import Draws
 
 
@@ -52,3 +55,20 @@ def test_loss_by_rank_and_distance_is_what_a_loop_over_patches_gives(scenes):
 
 def test_an_order_without_a_centre_has_no_distances(scenes):
     assert list(loss_profile(build_tiny(order="raster").eval(), scenes)) == ["by_rank"]
+
+
+def test_cached_features_have_the_loss_of_their_live_teacher(scenes, tmp_path):
+    name, size = "vit_base_patch16_224.dino", dict(embed_dim=32, depth=2, num_heads=2, img_size=64)
+    weights = tmp_path / "w.pth"
+    torch.save(timm.create_model(name, num_classes=0, **size).state_dict(), weights)
+    teacher = dict(type="TimmTeacher", model=name, weights=weights, model_args=size)
+    cached = dict(type="CachedTarget", teacher=teacher, folder=tmp_path)  # no cache is read
+    changes = dict(head=dict(loss="unit_l2"), similarity_from="target")
+    live = build_tiny(target_generator=teacher, **changes).eval()
+    kept = SemAIM(**(merge(TINY, changes) | dict(target_generator=cached))).eval()
+    kept.load_state_dict(live.state_dict())
+    found = loss_profile(kept, scenes)
+    assert found == loss_profile(live, scenes) and list(found) == ["by_rank", "by_distance"]
+    weights.unlink()
+    with pytest.raises(InputError, match=r"the weights of TimmTeacher are not at .*w\.pth"):
+        loss_profile(kept, scenes)
