@@ -87,7 +87,27 @@ def all_ranks(
 
 def mean(values: np.ndarray) -> Interval:
     """A value a picture -> its mean with Student's t interval over the pictures."""
-    return over_seeds(values, OVER_IMAGES)
+    return over_seeds(values, OVER_IMAGES, "pictures")
+
+
+def paired(
+    ranks: dict[str, np.ndarray], on_object: np.ndarray, by_chance: np.ndarray
+) -> dict[str, dict[str, Interval]]:
+    """Ranks by order -> differences of shares picture by picture, by pair and part.
+
+    Of the same pictures a difference has a narrower interval than its two sides, which share what
+    makes a picture easy.
+    """
+
+    def share(order: str, part: float) -> np.ndarray:
+        return share_on_object(ranks[order], on_object, part)
+
+    return {
+        "semantic minus by chance": {str(p): mean(share("semantic", p) - by_chance) for p in PARTS},
+        "semantic minus center_out": {
+            str(p): mean(share("semantic", p) - share("center_out", p)) for p in PARTS
+        },
+    }
 
 
 def examine_objects(models: dict[str, SemAIM], scenes: Sequence[Scene], seed: int = 0) -> dict:
@@ -96,6 +116,8 @@ def examine_objects(models: dict[str, SemAIM], scenes: Sequence[Scene], seed: in
     All are Intervals over pictures: ``share[checkpoint][order][part]``, ``covered[checkpoint]
     [objects][order][part]`` with objects '1', '2' or '3+', ``distance[checkpoint][order]``,
     ``tau['a to b'][order]``; ``by_chance`` is the share of all patches that lies on an object.
+    Picture by picture: ``paired[checkpoint][pair][part]`` of shares, and of coverages
+    ``covered_paired[checkpoint][objects]['multi_center minus semantic'][part]``.
     """
     on_object = np.stack([scene.on_object for scene in scenes])
     numbers = np.array([min(3, len(scene.objects)) for scene in scenes])
@@ -107,6 +129,8 @@ def examine_objects(models: dict[str, SemAIM], scenes: Sequence[Scene], seed: in
         covered={},
         distance={},
         tau={},
+        paired={},
+        covered_paired={},
     )
     before: tuple[str, dict] | None = None
     for name, model in models.items():
@@ -115,12 +139,25 @@ def examine_objects(models: dict[str, SemAIM], scenes: Sequence[Scene], seed: in
             order: {str(p): mean(share_on_object(r, on_object, p)) for p in PARTS}
             for order, r in ranks.items()
         }
+        found["paired"][name] = paired(ranks, on_object, on_object.mean(axis=1))
+        groups = {"3+" if n == 3 else str(n): numbers == n for n in np.unique(numbers)}
+        covered = {
+            order: {str(p): covered_objects(r, scenes, p) for p in PARTS}
+            for order, r in ranks.items()
+        }
         found["covered"][name] = {
-            "3+" if n == 3 else str(n): {
-                order: {str(p): mean(covered_objects(r, scenes, p)[numbers == n]) for p in PARTS}
-                for order, r in ranks.items()
+            group: {
+                order: {p: mean(values[chosen]) for p, values in parts.items()}
+                for order, parts in covered.items()
             }
-            for n in np.unique(numbers)
+            for group, chosen in groups.items()
+        }
+        more, one = covered["multi_center"], covered["semantic"]
+        found["covered_paired"][name] = {
+            group: {
+                "multi_center minus semantic": {p: mean((more[p] - one[p])[chosen]) for p in more}
+            }
+            for group, chosen in groups.items()
         }
         found["distance"][name] = {
             order: mean(center_distance(c, on_object, grid)) for order, c in centers.items()

@@ -40,10 +40,13 @@ class Interval:
     note: str | None = None
 
 
-def over_seeds(values: Sequence[float], over: str = OVER_PRETRAINING) -> Interval:
+def over_seeds(
+    values: Sequence[float], over: str = OVER_PRETRAINING, drawn: str = "seeds"
+) -> Interval:
     """A score a seed -> mean, standard deviation (n - 1) and Student's t interval.
 
-    One seed has neither, and is marked so. Raises InputError without a value or for NaN.
+    One seed has neither, and is marked so. ``drawn`` is what notes call that which has a score.
+    Raises InputError without a value or for NaN.
     """
     scores = np.asarray(values, dtype=np.float64)
     if not scores.size or not np.isfinite(scores).all():
@@ -56,7 +59,7 @@ def over_seeds(values: Sequence[float], over: str = OVER_PRETRAINING) -> Interva
         return Interval(over, mean, None, None, None, n, LEVEL, "t", "n = 1: no spread is known")
     sd = float(scores.std(ddof=1))
     if sd <= 1e-9:  # rounding alone makes no spread
-        note = f"all {n} seeds have the same score, so no spread is known"
+        note = f"all {n} {drawn} have the same score, so no spread is known"
         return Interval(over, mean, None, None, 0.0, n, LEVEL, "t", note)
     low, high = stats.t.interval(LEVEL, n - 1, loc=mean, scale=sd / np.sqrt(n))
     return Interval(over, mean, float(low), float(high), sd, n, LEVEL, "t")

@@ -134,3 +134,28 @@ def test_checkpoints_are_compared_order_by_order(tmp_path):
     assert found["tau"]["a to b"]["stochastic"].value == pytest.approx(1)  # the same draws
     assert found["tau"]["a to b"]["similarity"].value < 0.9
     assert list(found["covered"]["a"]) == ["1"]
+
+
+def test_orders_are_compared_picture_by_picture(tmp_path):
+    scenes = read_scenes(write_coco(tmp_path), (12, 20), 4)
+    found = examine_objects({"a": build_tiny().eval()}, scenes)
+    ranks, _ = all_ranks(build_tiny().eval(), scenes)
+    differences = {"semantic minus by chance": [], "semantic minus center_out": []}
+    covered = []
+    for number, scene in enumerate(scenes):
+        (on,) = np.flatnonzero(scene.on_object)
+        first = {order: ranks[order][number, on] < 8 for order in ranks}  # half of 15, rounded
+        differences["semantic minus by chance"].append(first["semantic"] / 8 - 1 / 15)
+        differences["semantic minus center_out"].append(
+            (int(first["semantic"]) - int(first["center_out"])) / 8
+        )
+        covered.append(int(first["multi_center"]) - int(first["semantic"]))
+    for pair, values in differences.items():
+        item = found["paired"]["a"][pair]["0.5"]
+        assert (item.value, item.sd) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
+    item = found["covered_paired"]["a"]["1"]["multi_center minus semantic"]["0.5"]
+    assert item.value == pytest.approx(np.mean(covered)) and item.n == len(scenes)
+    everything = found["paired"]["a"]["semantic minus center_out"]["1.0"]
+    assert everything.note == f"all {len(scenes)} pictures have the same score, " + (
+        "so no spread is known"
+    )

@@ -74,12 +74,17 @@ def kept(found: dict[str, Any]) -> dict[str, Any]:
     last = list(found["share"])[-1]
 
     def parts(by_order: dict[str, Any]) -> dict[str, Any]:
-        return {o: {part: by_order[o][part] for part in SHOWN_PARTS} for o in ORDERS}
+        return few({o: by_order[o] for o in ORDERS})
+
+    def few(by_name: dict[str, Any]) -> dict[str, Any]:
+        return {name: {part: by[part] for part in SHOWN_PARTS} for name, by in by_name.items()}
 
     return found | dict(
         share={name: parts(by_order) for name, by_order in found["share"].items()},
         covered={n: parts(by_order) for n, by_order in found["covered"][last].items()},
         tau={pair: {o: by[o] for o in MAPPED} for pair, by in found["tau"].items()},
+        paired=few(found["paired"][last]),
+        covered_paired={n: few(by_pair) for n, by_pair in found["covered_paired"][last].items()},
     )
 
 

@@ -26,12 +26,16 @@ def test_of_the_coverages_only_the_last_checkpoints_are_kept():
             covered=dict(epoch_0={"1": {}}, epoch_1={"3+": orders}),
             tau={"epoch_0 to epoch_1": dict.fromkeys((*measured_analysis.ORDERS, "snake"), 0.5)},
             distance={},
+            paired=dict(epoch_0={}, epoch_1={"a minus b": {"0.1": 1, "0.3": 1, "1.0": 0}}),
+            covered_paired=dict(epoch_0={}, epoch_1={"3+": {"c minus d": {"0.1": 1, "0.3": 1}}}),
         )
     )
     assert list(found["covered"]) == ["3+"] and found["share"]["epoch_0"]["raster"] == {
         "0.1": 1,
         "0.3": 1,
     }
+    assert found["paired"] == {"a minus b": {"0.1": 1, "0.3": 1}}
+    assert list(found["covered_paired"]) == ["3+"]
     assert "snake" not in found["tau"]["epoch_0 to epoch_1"]
 
 
