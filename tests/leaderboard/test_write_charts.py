@@ -171,6 +171,16 @@ def test_lines_that_are_no_losses_are_passed_over(tmp_path):
     assert (curve.steps, curve.losses) == ((4,), (0.5,))
 
 
+def test_a_held_out_loss_is_no_point_of_the_curve_but_told_beside_it(tmp_path):
+    place = tmp_path / "run" / "20260101_000000" / "vis_data"
+    place.mkdir(parents=True)
+    lines = [dict(loss=0.9, step=50), dict(loss=0.8, mean_predictor_loss=1.0, step=1)]
+    lines += [dict(loss=0.7, step=100), dict(loss=0.6, mean_predictor_loss=1.0, step=2)]
+    (place / "scalars.json").write_text("\n".join(map(json.dumps, lines)))
+    (curve,) = learning_curves(tmp_path)
+    assert (curve.steps, curve.losses, curve.held_out) == ((50, 100), (0.9, 0.7), 0.6)
+
+
 def test_a_long_curve_is_averaged_in_stretches(tmp_path):
     place = tmp_path / "run" / "20260101_000000" / "vis_data"
     place.mkdir(parents=True)

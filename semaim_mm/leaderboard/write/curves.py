@@ -12,12 +12,17 @@ from semaim_mm.leaderboard.collect import STALE
 
 PATTERN = "*/vis_data/scalars.json"
 POINTS = 300  # of a curve at most; more are averaged in stretches
+# of a validation's line, whose loss is of held-out images and whose step counts epochs
+HELD_OUT = "mean_predictor_loss"
 SEED = re.compile(r"seed\d+$")
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One training's loss. ``part`` says of what: 'pretraining', or the task that it trains on."""
+    """One training's loss. ``part`` says of what: 'pretraining', or the task that it trains on.
+
+    ``held_out`` is its last loss on held-out images, None where the run validates no loss.
+    """
 
     part: str
     method: str
@@ -25,6 +30,7 @@ class Curve:
     path: str
     steps: tuple[int, ...]
     losses: tuple[float, ...]
+    held_out: float | None = None
 
 
 def learning_curves(results: str | Path, asked: Asked | None = None) -> list[Curve]:
@@ -43,17 +49,22 @@ def learning_curves(results: str | Path, asked: Asked | None = None) -> list[Cur
         if any(STALE.search(part) for part in name.split("/")):
             continue
         losses: dict[int, float] = {}
+        held_out = None
         for path in paths:
-            later = dict(_read(path))
+            lines = list(_read(path))
+            later = {line["step"]: line["loss"] for line in lines if HELD_OUT not in line}
+            validated = [line["loss"] for line in lines if HELD_OUT in line]
+            held_out = validated[-1] if validated else held_out
             if later:
                 losses = {k: v for k, v in losses.items() if k < min(later)} | later
         if losses:
             steps, values = _thinned(sorted(losses.items()))
-            found.append(Curve(*_told(name, asked), name, steps, values))
+            found.append(Curve(*_told(name, asked), name, steps, values, held_out))
     return found
 
 
-def _read(path: Path) -> Iterator[tuple[int, float]]:
+def _read(path: Path) -> Iterator[dict]:
+    """-> the lines that tell a loss."""
     try:
         lines = path.read_text(errors="replace").splitlines()
     except OSError:
@@ -67,7 +78,7 @@ def _read(path: Path) -> Iterator[tuple[int, float]]:
             continue
         step, loss = found.get("step"), found.get("loss")
         if isinstance(step, int) and isinstance(loss, int | float) and math.isfinite(loss):
-            yield step, float(loss)
+            yield found | dict(loss=float(loss))
 
 
 def _thinned(points: list[tuple[int, float]]) -> tuple[tuple[int, ...], tuple[float, ...]]:
