@@ -26,7 +26,7 @@ def main() -> None:
     if args.proxy if args.config else not args.proxy:
         parser.error("give CONFIG and CHECKPOINTs, or --proxy RESULTS_DIR alone")
     if args.proxy:
-        print(write_validity(args.proxy, args.out))
+        print(*write_validity(args.proxy, args.out), sep="\n")
         return
     if not args.checkpoints:
         parser.error("give at least one CHECKPOINT after CONFIG")

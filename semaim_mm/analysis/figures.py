@@ -1,6 +1,7 @@
 """Figures of the analyses. Legend: H x W pixels; uint8 RGB pictures."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.intervals import Interval
 
 EARLY_TO_LATE = colormaps["plasma_r"]
@@ -135,6 +137,38 @@ def precision_figure(found: Mapping[str, Interval]) -> Figure:
     axes.set_xticks(range(len(found)), list(found))
     axes.set_ylabel("% of pictures whose peak moves")
     return figure
+
+
+def proxy_figure(found: Mapping[tuple[str, str], tuple[Mapping, Interval]]) -> Figure:
+    """(cheap, dense) -> ({method: (cheap, dense)}, rho): a panel each, a point a method's mean."""
+    columns = min(3, len(found))
+    figure, axes = sheet(-(-len(found) // columns), columns, 4.2, 3.8)
+    for place in axes[len(found) :]:
+        place.axis("off")
+    for place, (names, (values, rho)) in zip(axes, found.items(), strict=False):
+        for method, (x, y) in values.items():
+            place.plot(x, y, "o", ms=5, color="#6a2c8c")
+            style = dict(fontsize=7, xytext=(4, 3), textcoords="offset points", parse_math=False)
+            place.annotate(method, (x, y), **style)
+        place.margins(0.2)
+        cheap = f"minus {names[0]}" if "loss" in names[0] else names[0]
+        place.set(xlabel=cheap, ylabel=names[1])
+        span = "no interval" if rho.low is None else f"{rho.low:.2f} to {rho.high:.2f}"
+        title = f"rho {rho.value:.2f} ({span}), {len(values)} methods"
+        place.set_title(title, fontsize=9)
+    return figure
+
+
+def save(figure: Figure, folder: Path, name: str) -> Path:
+    """A figure -> ``folder/name.png``; InputError where the folder can't be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        figure.savefig(folder / f"{name}.png", dpi=110)
+    except OSError as error:
+        raise InputError(
+            f"{folder} can't be written to ({error}); name another folder with --out."
+        ) from error
+    return folder / f"{name}.png"
 
 
 def picture_grid(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str]) -> Figure:

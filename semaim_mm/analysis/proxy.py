@@ -3,13 +3,14 @@
 Method means; the bootstrap draws seeds anew, the same ones for every method and measure.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import rankdata
 
+from semaim_mm.analysis.figures import proxy_figure, save
 from semaim_mm.analysis.loss_target import UNKNOWN, short, targets_of
 from semaim_mm.analysis.write_json import write_json
 from semaim_mm.errors import InputError
@@ -35,13 +36,54 @@ def scores_of(group: Group) -> Scores:
     return {m: {s: float(np.mean(v)) for s, v in seeds.items()} for m, seeds in found.items()}
 
 
-def last_losses(curves: list[Curve]) -> Scores:
-    """Learning curves -> minus the last pretraining loss, so that more is better, as scores are."""
+@dataclass(frozen=True)
+class Pair:
+    """A cheap and a dense measure, what is to be known beside their correlation.
+
+    ``cheap`` holds what can be compared alone; ``values`` are the means by method that both have.
+    """
+
+    names: tuple[str, str]
+    cheap: Scores
+    dense: Scores
+    note: str | None = None
+
+    @property
+    def name(self) -> str:
+        return " -> ".join(self.names)
+
+    @property
+    def values(self) -> dict[str, tuple[float, float]]:
+        shared = sorted(self.cheap.keys() & self.dense.keys())
+        means = [[float(np.mean(list(s[m].values()))) for s in (self.cheap, self.dense)]
+                 for m in shared]  # fmt: skip
+        return {method: tuple(pair) for method, pair in zip(shared, means, strict=True)}
+
+
+def last_losses(curves: Sequence[Curve], held_out: bool = False) -> Scores:
+    """Learning curves -> minus the last pretraining loss, so that more is better, as scores are.
+
+    Of training, or with ``held_out`` of held-out images: then of the runs that validated it.
+    """
     found: dict[str, dict[int, float]] = {}
     for curve in curves:
-        if curve.part == "pretraining" and curve.seed is not None:
-            found.setdefault(curve.method, {})[curve.seed] = -curve.losses[-1]
+        loss = curve.held_out if held_out else curve.losses[-1]
+        if curve.part == "pretraining" and curve.seed is not None and loss is not None:
+            found.setdefault(curve.method, {})[curve.seed] = -loss
     return found
+
+
+def _comparable(
+    curves: Sequence[Curve], dense: Scores, targets: Mapping[str, str]
+) -> tuple[Scores, str | None]:
+    """-> losses of one target, and of what: held-out where every run of every method has it."""
+    kept, left = one_target(last_losses(curves), dense, targets)
+    held_out, of = last_losses(curves, held_out=True), "Losses of training, at the last update."
+    if kept and all(kept[m].keys() == held_out.get(m, {}).keys() for m in kept.keys() & dense):
+        kept, of = {m: held_out[m] for m in kept if m in held_out}, "Losses on held-out images."
+    if not kept.keys() & dense.keys():
+        return kept, left
+    return kept, " ".join(filter(None, (of, left)))
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:
@@ -123,18 +165,15 @@ def one_target(
     return {m: losses[m] for m in shared.get(kept, ())}, note + ", ".join(left)
 
 
-def proxy_validity(
+def pairs(
     board: Leaderboard, curves: Sequence[Curve] = (), targets: Mapping[str, str] | None = None
-) -> dict[str, Interval | str]:
-    """A leaderboard -> 'cheap task -> dense task': rho with its interval, or why there is none.
+) -> Iterator[Pair]:
+    """A leaderboard -> every cheap measure with every dense one.
 
-    Cheap are the pretraining loss and groups that train no whole model. A loss is correlated over
+    Cheap are the pretraining loss and groups that train no whole model. A loss is taken of
     methods of one target alone (``targets``, by method, of ``targets_of``); the others are named.
-
-    Raises:
-        InputError: no pair has FEWEST methods.
     """
-    cheap = {LOSS: last_losses(list(curves))}
+    cheap: dict[str, Scores] = {}
     dense: dict[str, Scores] = {}
     for group in board.groups:
         is_dense = group.headline in DENSE
@@ -143,18 +182,27 @@ def proxy_validity(
             if name in place:  # one task under two protocols or on two data sets
                 name = f"{name} {group.fingerprint[:8]}, {group.data}"
             place[name] = scores_of(group)
-    found: dict[str, Interval | str] = {}
     for task, scores in dense.items():
+        kept, note = _comparable(curves, scores, targets or {})
+        yield Pair((LOSS, task), kept, scores, note)
         for name, values in cheap.items():
-            kept, left = values, None
-            if name == LOSS:
-                kept, left = one_target(values, scores, targets or {})
-            try:
-                rho = validity(kept, scores, f"{name} and {task}")
-                notes = [note for note in (rho.note, left) if note]
-                found[f"{name} -> {task}"] = replace(rho, note="; ".join(notes) or None)
-            except InputError as error:
-                found[f"{name} -> {task}"] = " ".join(filter(None, (str(error), left)))
+            yield Pair((name, task), values, scores)
+
+
+def proxy_validity(asked: Sequence[Pair]) -> dict[str, Interval | str]:
+    """Pairs -> 'cheap task -> dense task': rho with its interval, or why there is none.
+
+    Raises:
+        InputError: no pair has FEWEST methods.
+    """
+    found: dict[str, Interval | str] = {}
+    for pair in asked:
+        try:
+            rho = validity(pair.cheap, pair.dense, " and ".join(pair.names))
+            notes = [note for note in (rho.note, pair.note) if note]
+            found[pair.name] = replace(rho, note="; ".join(notes) or None)
+        except InputError as error:
+            found[pair.name] = " ".join(filter(None, (str(error), pair.note)))
     if not any(isinstance(item, Interval) for item in found.values()):
         raise InputError(
             " ".join(str(reason) for reason in found.values())
@@ -164,8 +212,10 @@ def proxy_validity(
     return found
 
 
-def write_validity(results: str | Path, out: str | Path | None = None) -> Path:
-    """A folder of results -> ``analysis/proxy.json`` below it (or in ``out``); -> its path.
+def write_validity(results: str | Path, out: str | Path | None = None) -> list[Path]:
+    """A folder of results -> ``analysis/proxy.json`` and ``.png`` below it (or in ``out``).
+
+    Returns their paths. A leaderboard that is written above that folder shows the figure.
 
     Raises:
         InputError: no such folder, too few methods, a folder that can't be written.
@@ -173,5 +223,12 @@ def write_validity(results: str | Path, out: str | Path | None = None) -> Path:
     asked = read_asked(results)
     board = asked_board(results, asked, resamples=0)
     curves = learning_curves(results, asked)
-    found = proxy_validity(board, curves, targets_of(results, curves))
-    return write_json(Path(results) / "analysis" if out is None else Path(out), "proxy", found)
+    compared = list(pairs(board, curves, targets_of(results, curves)))
+    found = proxy_validity(compared)
+    folder = Path(results) / "analysis" if out is None else Path(out)
+    shown = {
+        pair.names: (pair.values, found[pair.name])
+        for pair in compared
+        if isinstance(found[pair.name], Interval)
+    }
+    return [write_json(folder, "proxy", found), save(proxy_figure(shown), folder, "proxy")]

@@ -158,16 +158,7 @@ def _left_out(model: SemAIM) -> dict[str, str]:
 
 def _write(folder: Path, name: str, found: Any, drawn: dict[str, Figure]) -> list[Path]:
     written = [] if found is None else [write_json(folder, name, found)]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for stem, figure in drawn.items():
-            written.append(folder / f"{stem}.png")
-            figure.savefig(written[-1], dpi=110)
-    except OSError as error:
-        raise InputError(
-            f"{folder} can't be written to ({error}); name another folder with --out."
-        ) from error
-    return written
+    return written + [figures.save(figure, folder, stem) for stem, figure in drawn.items()]
 
 
 def _last(models: dict[str, SemAIM]) -> SemAIM:
