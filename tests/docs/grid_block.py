@@ -1,23 +1,67 @@
 """The measured ablations as a table of the documentation: a line a cell, beside its base.
 
-``docs/measured/ablations.csv`` is the leaderboard's own CSV of the suite, copied.
+``python tests/docs/grid_block.py configs/suites/ablations.py --machine "2 shared cores"`` reads the
+finished suite's folder and writes ``docs/measured/ablations.csv``, the leaderboard's own CSV,
+and ``ablations.json`` beside it: command, dates, machine, versions, hours of processes. Then
+``python tests/docs/doc_blocks.py`` writes the table that ``<!-- made: grid CSV -->`` marks.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
+import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import measured_suite
+
+from semaim_mm.errors import InputError
+from semaim_mm.leaderboard.asked import asked_board, read_asked
+from semaim_mm.leaderboard.model import Leaderboard
+from semaim_mm.leaderboard.write.csv_file import csv_text
 from semaim_mm.suite.grid import BASE
+from semaim_mm.suite.spec import read_spec
+from semaim_mm.suite.stages import Stage, plan
 
 ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "docs" / "measured"
+TOLD = ("command", "start", "end", "device", "versions", "commits", "process_hours")
+
+
+def write_grid(
+    board: Leaderboard, stages: Sequence[Stage], command: str, machine: str, csv_file: Path
+) -> None:
+    """A finished grid -> its CSV, and beside it how it was measured; InputError as ``digest``."""
+    found = measured_suite.digest(board, stages, command)
+    told = dict(machine=machine) | {key: found[key] for key in TOLD}
+    csv_file.parent.mkdir(parents=True, exist_ok=True)
+    csv_file.write_text(csv_text(board))
+    csv_file.with_suffix(".json").write_text(measured_suite.told(told))
+
+
+def about(path: str) -> str:
+    """A grid's CSV -> by what, when, where and how long it was measured, from the JSON beside."""
+    file = (ROOT / path).with_suffix(".json")
+    if not file.is_file():
+        raise InputError(
+            f"{path} is there without {file.name}, which says how it was measured; write both by "
+            "python tests/docs/grid_block.py SPEC --machine TEXT."
+        )
+    found: dict[str, Any] = json.loads(file.read_text())
+    return (
+        f"{measured_suite.about(found)}; {found['machine']}, "
+        f"`{Path(path).with_suffix('.json').as_posix()}`. Mean over pretraining seeds with its "
+        "95 % interval, in percent."
+    )
 
 
 def grid(path: str) -> str:
     """A leaderboard's CSV -> its methods x headline metrics, with the difference from the base.
 
-    Each figure is a mean over pretraining seeds with its 95 % interval, in percent; a file that is
-    not there says that nothing was measured.
+    Each figure is a mean over pretraining seeds with its 95 % interval, in percent, after a
+    sentence on the measurement; a file that is not there says that nothing was measured.
     """
     if not (ROOT / path).is_file():
         return "Not measured yet.\n"
@@ -39,7 +83,7 @@ def grid(path: str) -> str:
         for line, key in zip(found, tasks, strict=True):
             row += ["-", "-"] if line is None else _figures(line, cells.get((BASE, *key)))
         shown.append(row)
-    return "".join(f"| {' | '.join(row)} |\n" for row in shown)
+    return about(path) + "\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in shown)
 
 
 def _figures(line: dict[str, str], base: dict[str, str] | None) -> list[str]:
@@ -54,3 +98,19 @@ def _figures(line: dict[str, str], base: dict[str, str] | None) -> list[str]:
 
 def _span(*names: str) -> list[str]:
     return [f"over_pretraining_seeds_{name}" for name in names]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("spec")
+    parser.add_argument("--machine", required=True, help="on what it ran, in words")
+    args = parser.parse_args()
+    spec = read_spec(args.spec)
+    board = asked_board(spec.folder, read_asked(spec.folder))
+    command = f"python tools/transfer.py {args.spec}"
+    file = FOLDER / f"{Path(args.spec).stem}.csv"
+    write_grid(board, plan(spec), command, args.machine, file)
+
+
+if __name__ == "__main__":
+    main()

@@ -114,13 +114,20 @@ def suite_table(name: str) -> str:
         epochs, _, flops, _ = row["cost"] or (NONE,) * 4
         cells = ["; ".join(with_margin(Interval(**i)) for i in cell) for cell in row["cells"]]
         rows.append([row["method"], epochs, flops, *(cell or NONE for cell in cells)])
-    about = (
+    told = (
+        f"{about(found)}, `docs/measured/suites/{name}.json`. Mean over pretraining seeds ± half "
+        "its 95 % interval, in percent."
+    )
+    return f"{told}\n\n{table(header, rows)}\n"
+
+
+def about(found: dict[str, Any]) -> str:
+    """A digest -> its command, dates, hours, device and version."""
+    return (
         f"`{found['command']}`, {found['start'][:10]} to {found['end'][:10]}, "
         f"{found['process_hours']:g} hours of processes of one thread on {found['device'][0]}, "
-        f"torch {found['versions']['torch'][0]}, `docs/measured/suites/{name}.json`. Mean "
-        "over pretraining seeds ± half its 95 % interval, in percent."
+        f"torch {found['versions']['torch'][0]}"
     )
-    return f"{about}\n\n{table(header, rows)}\n"
 
 
 def comparison_table(name: str) -> str:
