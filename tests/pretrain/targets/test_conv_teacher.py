@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from teachers import rescaled, save
+from teachers import package_names, rescaled, save
 from torch.testing import assert_close
 
 from semaim_mm.errors import InputError
@@ -58,27 +58,6 @@ def test_inputs_are_scaled_as_the_network_wants(network, imgs, tmp_path):
     target = ConvTeacher(weights=save(network.state_dict(), tmp_path / "net.pth"))
     expected = map_of(network, rescaled(imgs, *HALF), 5)
     assert_close(target(imgs).values, expected, rtol=1e-4, atol=1e-4)
-
-
-def package_names(state: dict, model: torch.nn.Module) -> dict:
-    """timm's state dict -> the package's names, whose blocks count through."""
-    stem = dict(conv_stem="_conv_stem", bn1="_bn0", conv_head="_conv_head", bn2="_bn1")
-    stem["classifier"] = "_fc"
-    first = dict(conv_dw="_depthwise_conv", bn1="_bn1", conv_pw="_project_conv", bn2="_bn2")
-    other = dict(conv_pw="_expand_conv", bn1="_bn0", conv_dw="_depthwise_conv", bn2="_bn1")
-    other |= dict(conv_pwl="_project_conv", bn3="_bn2")
-    flat = [f"blocks.{s}.{n}" for s, stage in enumerate(model.blocks) for n in range(len(stage))]
-    renamed = {}
-    for key, value in state.items():
-        place = next((p for p in flat if key.startswith(f"{p}.")), None)
-        if place is None:
-            name, _, rest = key.partition(".")
-            renamed[f"{stem[name]}.{rest}"] = value
-        else:
-            name, rest = key.removeprefix(f"{place}.").split(".", 1)
-            number = flat.index(place)
-            renamed[f"_blocks.{number}.{(other if number else first)[name]}.{rest}"] = value
-    return renamed
 
 
 def test_a_file_with_the_packages_names_gives_the_same_teacher(network, imgs, tmp_path):

