@@ -32,7 +32,13 @@ model = dict(
             norm_cfg=norm_cfg,
         ),
     ],
-    roi_head=dict(bbox_head=dict(norm_cfg=norm_cfg), mask_head=dict(norm_cfg=norm_cfg)),
+    roi_head=dict(
+        # this FPN ends in a batch norm, which autocast leaves in fp16; vitdet's ends in LN, in fp32
+        bbox_roi_extractor=dict(type="Fp32RoIExtractor"),
+        bbox_head=dict(norm_cfg=norm_cfg),
+        mask_roi_extractor=dict(type="Fp32RoIExtractor"),
+        mask_head=dict(norm_cfg=norm_cfg),
+    ),
 )
 optim_wrapper = dict(
     optimizer=dict(type="AdamW", lr=8e-5, betas=(0.9, 0.999), weight_decay=0.1),

@@ -29,7 +29,12 @@ model = dict(
             norm_cfg=dict(type="BN", requires_grad=True),
         ),
     ],
-    roi_head=dict(bbox_head=dict(norm_cfg=norm_cfg), mask_head=dict(norm_cfg=norm_cfg)),
+    roi_head=dict(
+        bbox_roi_extractor=dict(type="Fp32RoIExtractor"),
+        bbox_head=dict(norm_cfg=norm_cfg),
+        mask_roi_extractor=dict(type="Fp32RoIExtractor"),
+        mask_head=dict(norm_cfg=norm_cfg),
+    ),
 )
 optim_wrapper = dict(paramwise_cfg=dict(_delete_=True, layer_decay_rate=1.0, norm_decay_mult=0.0))
 param_scheduler = [

@@ -6,4 +6,5 @@ from semaim_mm.dense import (  # noqa: F401  (registration)
     iou_metric,
     label_maps,
     linear_head,
+    roi_extractor,
 )
