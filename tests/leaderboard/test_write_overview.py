@@ -189,6 +189,14 @@ def test_a_table_has_the_headline_first_and_the_metrics_that_are_known(tmp_path)
     assert shown_metrics(group) == ["top1", "top5"]
 
 
+def test_a_table_of_detection_has_average_recall_beside_precision(tmp_path):
+    names = ["bbox_mAP", "bbox_mAP_50", "bbox_mAP_75", "bbox_mAP_s", "bbox_AR@100", "segm_mAP"]
+    write(tmp_path, metrics=dict.fromkeys(names, 1.0) | {"segm_AR@100": 1.0})
+    group = leaderboard(tmp_path, resamples=0).groups[0]
+    shown = ["bbox_mAP", "bbox_mAP_50", "bbox_mAP_75", "bbox_AR@100", "segm_mAP"]
+    assert sorted(shown_metrics(group)) == sorted(shown) and shown_metrics(group)[0] == shown[0]
+
+
 def test_a_task_that_a_suite_did_not_plan_for_a_method_is_not_asked(tmp_path):
     root = write_suite(tmp_path)
     suite = json.loads((root / "suite.json").read_text())

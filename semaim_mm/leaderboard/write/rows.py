@@ -9,7 +9,7 @@ from semaim_mm.leaderboard.write.text import clean
 
 IN_A_TABLE = ("selection", "pretrained_on")  # of APART, what has no column of its own
 # metrics that a table shows beside the headline; the others stand in a cell's provenance
-MAIN = (*HEADLINES, "top5", "mAcc", "aAcc", "bbox_mAP_50", "bbox_mAP_75")
+MAIN = (*HEADLINES, "top5", "mAcc", "aAcc", "bbox_mAP_50", "bbox_mAP_75", "bbox_AR@100")
 
 
 def marks(row: Row) -> list[str]:
