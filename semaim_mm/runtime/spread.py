@@ -106,7 +106,7 @@ def _tell_evaluators(cfg: Any) -> None:
 
 
 def _check_widths(model: Any) -> None:
-    """Refuse a pyramid made for another backbone, or taps that end before the last block."""
+    """Refuse a neck, a head, taps or frozen blocks that are those of another backbone."""
     backbone, neck = model.get("backbone") or {}, model.get("neck") or {}
     if backbone.get("out_type") != "featmap" or "arch" not in backbone:
         return
@@ -126,6 +126,32 @@ def _check_widths(model: Any) -> None:
             f"The last feature map is taken after block {last}, but the backbone has blocks 0 to "
             f"{depth - 1}; set model.backbone.out_indices with arch."
         )
+    if _class_name(first) in ("", "Feature2Pyramid"):
+        _check_heads(model, width)
+    frozen = backbone.get("frozen_stages", -1)
+    if _class_name(model.get("decode_head")) == "LinearSegHead" and 0 < frozen != depth:
+        raise InputError(
+            f"The linear probe freezes {frozen} blocks, but the backbone has {depth}, so it would "
+            f"not be a probe of a frozen backbone; set model.backbone.frozen_stages={depth} with "
+            "arch."
+        )
+
+
+def _check_heads(model: Any, width: int) -> None:
+    """Refuse a segmenter's head that takes maps of another width; such necks leave it as it is."""
+    for name in ("decode_head", "auxiliary_head"):
+        taken = (model.get(name) or {}).get("in_channels", width)
+        for channels in taken if isinstance(taken, list | tuple) else [taken]:
+            if channels != width:
+                raise InputError(
+                    f"The {name} takes maps of width {channels}, but the backbone's is {width}; "
+                    f"set model.{name}.in_channels with arch, as the leaves of ViT-L do."
+                )
+
+
+def _class_name(part: Any) -> str:
+    """A part's config -> the name of its class without its library's; '' where there is none."""
+    return ((part or {}).get("type") or "").split(".")[-1]
 
 
 def _use_test_set(cfg: Any, name: str) -> None:

@@ -16,6 +16,7 @@ from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.table import leaderboard
 from semaim_mm.runtime.evaluate import evaluate
 from semaim_mm.runtime.launch import build_runner, load_config, set_resume
+from semaim_mm.runtime.spread import spread_keys
 from semaim_mm.vit import SemAIMViT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -218,6 +219,33 @@ def test_classes_in_one_string_are_refused(coco, tmp_path):
 def test_a_config_that_would_go_wrong_later_stops_at_once(change, message, coco, tmp_path):
     with pytest.raises(InputError, match=message):
         train(DET, tmp_path, options(coco, **SCRATCH) | change)
+
+
+PROBE = "configs/seg/linear_semaim-vitb_40k_ade20k-512x512.py"
+LARGE = {"model.backbone.arch": "large", "model.decode_head.in_channels": 1024}
+
+
+@pytest.mark.parametrize(
+    ("leaf", "change", "message"),
+    [
+        (PROBE, LARGE, "freezes 12 blocks, but the backbone has 24"),
+        (PROBE, {"model.backbone.frozen_stages": 6}, "freezes 6 blocks, but the backbone has 12"),
+        (PROBE, {"model.backbone.arch": "small"}, "decode_head takes maps of width 768, but"),
+        (SEG, {"model.auxiliary_head.in_channels": 48}, "auxiliary_head takes maps of width 48"),
+        (SEG, {"model.decode_head.in_channels": [96, 96, 96, 48]}, "maps of width 48, but the"),
+    ],
+)
+def test_a_segmenter_made_for_another_backbone_stops_at_once(leaf, change, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        build_runner(load_config(leaf, SCRATCH | change, str(tmp_path)))
+
+
+def test_a_probe_of_another_depth_is_frozen_as_a_whole_or_not_at_all(tmp_path):
+    for change in ({"model.backbone.frozen_stages": 24} | LARGE, {}):
+        cfg = load_config(PROBE, SCRATCH | change, str(tmp_path))
+        spread_keys(cfg)
+    partly = load_config(SEG, {"model.backbone.frozen_stages": 2}, str(tmp_path))
+    spread_keys(partly)  # no probe: half a backbone may be trained
 
 
 def test_a_resumed_detector_needs_no_pretrained_file(coco, pretrained, tmp_path):
