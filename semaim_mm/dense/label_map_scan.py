@@ -68,6 +68,12 @@ def labels_of(num_classes: int, reduce_zero_label: bool, ignore_index: int = IGN
     return Labels(0, num_classes - 1, ignored, void=None)
 
 
+def most_classes(reduce_zero_label: bool) -> int:
+    """-> how many classes a label map can tell apart once mmseg's loader has read it as bytes."""
+    # with reduce_zero_label the loader makes 255 of a stored 255 and of the 0
+    return IGNORED - 1 if reduce_zero_label else IGNORED
+
+
 def list_files(folder: str, suffix: str) -> dict[str, tuple[int, int]]:
     """All files below a folder -> {path below it without the suffix: (bytes, time of change)}.
 

@@ -23,6 +23,7 @@ from semaim_mm.dense.label_map_scan import (
     Layout,
     labels_of,
     list_files,
+    most_classes,
     samples_of,
     scan_label_maps,
     state_of,
@@ -49,9 +50,9 @@ class CheckedMaps:
         **kwargs: those of the mmseg data set; all by keyword.
 
     Raises:
-        InputError: no folder or list where the config says, no classes, a pipeline that treats
-            label 0 in another way than the data set, faults of any kind, all in one sentence, or
-            nothing left after dropping.
+        InputError: no folder or list where the config says, no classes or more than a byte can
+            number, a pipeline that treats label 0 in another way than the data set, faults of any
+            kind, all in one sentence, or nothing left after dropping.
     """
 
     def __init__(
@@ -82,6 +83,13 @@ class CheckedMaps:
                 f"{len(own)}, or use CheckedLabelMaps for data of your own."
             )
         super().__init__(metainfo=metainfo, lazy_init=True, **kwargs)
+        most = most_classes(self.reduce_zero_label)
+        if len(own or classes) > most:
+            raise InputError(
+                f"{type(self).__name__} has {len(own or classes)} classes, but mmseg reads label "
+                f"maps as bytes and 255 counts for nothing, which leaves {most} with "
+                f"reduce_zero_label={bool(self.reduce_zero_label)}; merge classes."
+            )
         self._check_pipeline()
         if not lazy_init:
             self.full_init()
@@ -180,7 +188,20 @@ class CheckedLabelMaps(CheckedMaps, BaseSegDataset):
 
     The value of a pixel is its class's number. Where 0 stands for what has no class and 1 for the
     first, say ``reduce_zero_label=True``.
+
+    Raises:
+        InputError: also without ``reduce_zero_label``: maps in which the last class does not occur
+            look alike under both.
     """
+
+    def __init__(self, *, reduce_zero_label: bool | None = None, **kwargs):
+        if reduce_zero_label is None:
+            raise InputError(
+                "CheckedLabelMaps does not know what 0 is in its label maps; set "
+                "reduce_zero_label=False in the data set's config where 0 is the first class, True "
+                "where it is no class and 1 the first."
+            )
+        super().__init__(reduce_zero_label=reduce_zero_label, **kwargs)
 
 
 @DATASETS.register_module()

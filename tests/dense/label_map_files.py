@@ -110,6 +110,7 @@ def build(root: Path, **changes):
         data_root=str(root),
         data_prefix=dict(img_path="images", seg_map_path="maps"),
         metainfo=dict(classes=CLASSES),
+        reduce_zero_label=False,
         pipeline=copy.deepcopy(PIPELINE),
         serialize_data=False,
     )

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from label_map_files import (
     CLASSES,
+    HEIGHT,
     PIPELINE,
+    WIDTH,
     add,
     build,
     picture,
@@ -69,6 +71,32 @@ def test_a_forgotten_reduce_zero_label_is_suggested(root):
     )
 
 
+def test_what_zero_is_has_to_be_said(root):
+    """The last class need not occur in a split: then nothing in its maps tells."""
+    raw_maps(root, 0, 2)
+    assert "set reduce_zero_label=False" in refusal(root, reduce_zero_label=None)
+    for said in (False, True):
+        build(root, reduce_zero_label=said)
+
+
+@pytest.mark.parametrize(("reduce_zero_label", "most"), [(False, 255), (True, 254)])
+def test_more_classes_than_bytes_can_number_are_refused(root, reduce_zero_label, most):
+    def names(count: int) -> dict:
+        return dict(classes=tuple(f"class {number}" for number in range(count)))
+
+    stored = np.full((HEIGHT, WIDTH), 300, np.uint16)
+    for name in ("a", "b", "c"):
+        add(root, name, None, stored)
+    said = dict(reduce_zero_label=reduce_zero_label)
+    message = refusal(root, metainfo=names(most + 1), **said)
+    assert f"has {most + 1} classes" in message and f"leaves {most} with" in message
+    # the most that there may be are loaded as they are stored, the last one too
+    last = most if reduce_zero_label else most - 1
+    raw_maps(root, last, last)
+    loaded = build(root, metainfo=names(most), **said)[0]["data_samples"].gt_sem_seg.data
+    assert set(np.unique(loaded)) == {most - 1, 255}
+
+
 @pytest.mark.parametrize("in_pipeline", [False, True])
 def test_a_pipeline_that_treats_label_zero_otherwise_is_refused(root, in_pipeline):
     raw_maps(root, 0, 3)
@@ -86,7 +114,8 @@ def test_a_pipeline_that_treats_label_zero_otherwise_is_refused(root, in_pipelin
 
 
 def ade(root: Path, **changes):
-    return build(root, **dict(type="CheckedADE20K", metainfo=None) | changes)
+    own = dict(type="CheckedADE20K", metainfo=None, reduce_zero_label=True)
+    return build(root, **own | changes)
 
 
 def test_ade20k_takes_labels_1_to_150_and_makes_0_ignored(root):
