@@ -24,7 +24,13 @@ from torch import nn
 from semaim_mm.data import LoadImage
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.hooks import unwrap
-from semaim_mm.runtime.launch import build_runner, default_work_dir, load_config, set_checkpoint
+from semaim_mm.runtime.launch import (
+    build_runner,
+    default_work_dir,
+    draw_untrained,
+    load_config,
+    set_checkpoint,
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,8 @@ class Picture:
 def load_predictor(config: str, checkpoint: str, options: dict | None = None) -> "Predictor":
     """A config and the checkpoint of its whole model, or 'random' -> what predicts pictures.
 
-    Weights are loaded as an evaluation loads them: each must find its value.
+    Weights are loaded as an evaluation loads them, each must find its value; and the random ones
+    are those that an evaluation scores.
     """
     with TemporaryDirectory() as logs:  # a runner's log has no place among pictures
         cfg = load_config(config, options, logs)
@@ -66,6 +73,8 @@ def load_predictor(config: str, checkpoint: str, options: dict | None = None) ->
         runner = build_runner(cfg)
         runner.load_or_resume()
     random = checkpoint == "random"
+    if random:
+        draw_untrained(runner)
     folder = default_work_dir(config) if random else Path(checkpoint).parent
     origin = "random weights" if random else "/".join(Path(checkpoint).resolve().parts[-2:])
     model = runner.model.eval()

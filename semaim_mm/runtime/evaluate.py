@@ -20,7 +20,13 @@ from semaim_mm.report.provenance import config_hash, git_state, hardware, versio
 from semaim_mm.report.result import read_result, write_result
 from semaim_mm.runtime.command_line import command_line
 from semaim_mm.runtime.hooks import unwrap
-from semaim_mm.runtime.launch import build_runner, default_work_dir, load_config, set_checkpoint
+from semaim_mm.runtime.launch import (
+    build_runner,
+    default_work_dir,
+    draw_untrained,
+    load_config,
+    set_checkpoint,
+)
 from semaim_mm.runtime.protocol import protocol_of, training_of
 from semaim_mm.runtime.record import checkpoint_record, plain
 
@@ -57,7 +63,7 @@ def evaluate(
         if hasattr(metric, "dump_dir"):
             metric.dump_dir = work_dir
     if checkpoint == "random" and not hasattr(runner.test_loop, "protocol"):
-        unwrap(runner.model).init_weights()  # as training starts; mmengine's test leaves that out
+        draw_untrained(runner)
     metrics = runner.test()
     if not is_main_process():
         return {}

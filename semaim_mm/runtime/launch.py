@@ -16,6 +16,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from semaim_mm.errors import InputError
+from semaim_mm.runtime.hooks import unwrap
 from semaim_mm.runtime.places import without_place
 from semaim_mm.runtime.reliable.newest import newest_checkpoint
 from semaim_mm.runtime.reliable.stop import Stopped
@@ -126,6 +127,14 @@ def build_runner(cfg: Config) -> Runner:
     """-> the runner that ``runner_type`` names, mmengine's own where it names none."""
     use_cpu_group(cfg)
     return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+
+
+def draw_untrained(runner: Runner) -> None:
+    """Give the model 'random' stands for its weights, as training starts; mmengine's test doesn't.
+
+    All that tests or shows an untrained model draws it so, right after the runner is built.
+    """
+    unwrap(runner.model).init_weights()
 
 
 @contextmanager
