@@ -6,6 +6,8 @@ task = "ade20k-linear"
 
 norm_cfg = dict(type="SyncBN", requires_grad=True)
 model = dict(
+    # a test image smaller than the crop is padded as a training crop is
+    data_preprocessor=dict(test_cfg=dict(size=(512, 512))),
     # the norm under which SemAIM's own similarity map and linear probe read the last block
     backbone=dict(frozen_stages=12, final_norm=True),
     decode_head=dict(

@@ -7,3 +7,7 @@ upernet-relpos_semaim-vitb_160k_ade20k-512x512.py. Not run here.
 """
 
 _base_ = "../_base_/upernet.py"
+
+# a test image smaller than the crop is padded as a training crop is: no window is of patches that
+# lie half outside it
+model = dict(data_preprocessor=dict(test_cfg=dict(size=(512, 512))))

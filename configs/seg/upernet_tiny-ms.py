@@ -1,4 +1,4 @@
-"""UperNet of the tiny backbone, tested at three scales and flipped."""
+"""UperNet of the tiny backbone, tested at three scales, none below its crop, and flipped."""
 
 _base_ = "upernet_tiny.py"
 
@@ -12,7 +12,7 @@ test_dataloader = dict(
                 transforms=[
                     [
                         dict(type="Resize", scale=(side, side), keep_ratio=True)
-                        for side in (72, 96, 144)
+                        for side in (96, 120, 144)
                     ],
                     [
                         dict(type="RandomFlip", prob=0.0, direction="horizontal"),
