@@ -1,6 +1,7 @@
 """COCO-format data whose faults are named before training."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from mmdet.datasets import CocoDataset
@@ -12,6 +13,7 @@ from semaim_mm.dense.coco_scan import (
     ANNOTATION_KINDS,
     IMAGE_KINDS,
     PASSED_OVER,
+    TOLERABLE,
     VERSION,
     class_faults,
     no_collecting,
@@ -53,6 +55,10 @@ class CheckedCoco(CocoDataset):
             the order of the file's categories; a palette is made where none is given.
         faults: 'stop' raises; 'drop' trains without the faulty images and annotations, logs how
             many, and keeps the numbers in ``dropped``. With ``test_mode`` faults always stop.
+        tolerated: kinds of ``coco_scan.TOLERABLE`` that are declared to be no faults, in training
+            and evaluation: 'unlisted_categories' makes ``classes`` a choice among the file's
+            categories, whose other objects count for nothing. How many there are is logged and
+            kept in ``passed_over``.
         part: dict(share=0.1, held_out=False) leaves that share of the images out, True takes
             nothing else.
         **kwargs: those of mmdet's CocoDataset.
@@ -68,12 +74,18 @@ class CheckedCoco(CocoDataset):
         metainfo: dict | None = None,
         *,
         faults: str = "stop",
+        tolerated: Sequence[str] = (),
         part: dict | None = None,
         lazy_init: bool = False,
         **kwargs,
     ):
         check_choice(faults)
-        self.faults, self.part = faults, part
+        if isinstance(tolerated, str) or not set(tolerated) <= set(TOLERABLE):
+            raise InputError(
+                f"tolerated={tolerated!r} is no list of {' and '.join(TOLERABLE)}; other faults "
+                "would change a score or stop a run. Mend tolerated_annotations in the config."
+            )
+        self.faults, self.tolerated, self.part = faults, tuple(tolerated), part
         self.dropped: dict[str, int] = {}
         self.passed_over: dict[str, int] = {}
         self._content: dict | None = None
@@ -158,15 +170,20 @@ class CheckedCoco(CocoDataset):
     def _judge(self, found: Faults, classes: list[str]) -> None:
         """Raise, or cut ``_content``; and tell what mmdet itself will leave out."""
         passed, found = split_kinds(found, PASSED_OVER)
+        borne, found = split_kinds(found, self.tolerated)
         _, found = split_kinds(found, self._harmless())
         if found or classes:
             if classes or self.test_mode or self.faults == "stop":
                 lines = [*classes, *tell(found, IMAGE_KINDS | ANNOTATION_KINDS)]
                 place = f"{self.ann_file} (images in {self.data_prefix['img']})"
-                stop(place, lines, self.test_mode, may_drop=not classes)
+                kinds = ", ".join(f"'{kind}'" for kind in TOLERABLE if kind in found)
+                also = f", but tolerated_annotations=[{kinds}] bears with that" * bool(kinds)
+                stop(place, lines, self.test_mode, may_drop=not classes, also=also)
             self._drop(found)
+        self.passed_over = counts(borne)
+        log_lines(f"tolerated in {self.ann_file}", tell(borne, ANNOTATION_KINDS))
         if not self.test_mode:
-            self.passed_over = counts(passed)
+            self.passed_over |= counts(passed)
             log_lines(f"mmdet leaves out of {self.ann_file}", tell(passed, PASSED_OVER))
 
     def _harmless(self) -> set[str]:

@@ -54,10 +54,15 @@ def split_kinds(found: Faults, kinds: Iterable[str]) -> tuple[Faults, Faults]:
     )
 
 
-def stop(place: str, lines: list[str], test_mode: bool, may_drop: bool) -> NoReturn:
-    """Raise the InputError that names a place and every kind of fault found there."""
+def stop(place: str, lines: list[str], test_mode: bool, may_drop: bool, also: str = "") -> NoReturn:
+    """Raise the InputError that names a place and every kind of fault found there.
+
+    ``also`` goes on with what an evaluation may do about them.
+    """
     if test_mode:
-        advice = "Correct the data; evaluation leaves nothing out, whatever the config says."
+        advice = (
+            f"Correct the data; evaluation leaves nothing out, whatever bad_annotations says{also}."
+        )
     elif may_drop:
         advice = (
             "Correct the data, or set bad_annotations='drop' in the config (faults='drop' of the "

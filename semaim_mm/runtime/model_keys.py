@@ -36,6 +36,7 @@ KEYS = dict(
     holdout=float | None,
     unreadable_budget=int | None,
     bad_annotations=str | None,
+    tolerated_annotations=Sequence[str] | None,
     precision=str | None,
     tensorboard=bool,
     data_root=str | PathLike | None,

@@ -145,7 +145,7 @@ def _data(loader: Mapping[str, Any]) -> dict[str, Any]:
     while "dataset" in dataset:
         wrappers.append({key: value for key, value in dataset.items() if key != "dataset"})
         dataset = dataset["dataset"]
-    part = {"part": dataset["part"]} if dataset.get("part") else {}
+    part = {key: dataset[key] for key in ("part", "tolerated") if dataset.get(key)}
     listed = (dataset.get("subset") or {}).get("file")
     if listed and Path(listed).is_file():
         # two lists of one name are two sets, and one list under two names is one

@@ -24,6 +24,7 @@ def spread_keys(cfg: Any) -> None:
         classes: names of one's own classes, in the order of their labels; sets num_classes.
         num_classes: of every head, and of the batch augmentations.
         bad_annotations: 'stop' or 'drop', of the training set; evaluation always stops.
+        tolerated_annotations: kinds of fault that COCO-format sets bear with, in evaluation too.
         unreadable_budget: how many training images that can't be decoded are skipped and counted.
         test_set: one of ROBUSTNESS_SETS: test on that folder beside ``data_root``, only the
             classes it has counted.
@@ -94,6 +95,8 @@ def _tell_dataset(cfg: Any, split: str, dataset: Any) -> None:
         dataset.setdefault("metainfo", dict(classes=tuple(cfg["classes"])))
     if dense and split == "train" and cfg.get("bad_annotations") is not None:
         dataset.setdefault("faults", cfg["bad_annotations"])
+    if dataset["type"] == "CheckedCoco" and cfg.get("tolerated_annotations"):
+        dataset.setdefault("tolerated", list(cfg["tolerated_annotations"]))
 
 
 def _tell_evaluators(cfg: Any) -> None:

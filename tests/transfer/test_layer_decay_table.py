@@ -19,15 +19,23 @@ from torch import nn
 import semaim_mm.transfer.pyramid  # noqa: F401  (registration)
 from semaim_mm.arch import SIZES
 
-LEAVES = Path(__file__).resolve().parents[2] / "configs" / "det"
+LEAVES = Path(__file__).resolve().parents[2] / "configs"
 # what has no weight decay beside tokens and positions, by name, as the recipes say it
 FREE = {
     "vitdet": r"\.ln\d?\.(weight|bias)$|^neck\.levels\.0\.0\.1\.(weight|bias)$",
     "benchmarking": r"\.(ln\d?|bn)\.(weight|bias)$|^neck\.0\.upsample_4x\.1\.|\.rel_pos_shared\.",
-    "segmenter": r"\.bias$|\.(ln\d?|bn)\.weight$|^neck\.upsample_4x\.1\.weight$",
+    "upernet": r"\.bias$|\.(ln\d?|bn)\.weight$|^neck\.upsample_4x\.1\.weight$",
+    # LayerScale is a vector too; tables of relative position are matrices, and decay
+    "relpos": r"\.bias$|\.(ln\d?|bn|gamma\d)\.weight$|^neck\.upsample_4x\.1\.weight$",
     "classifier": r"\.bias$|\.ln\d?\.weight$",
 }
-PARAMWISE = dict(segmenter=FLAT, classifier=FLAT)
+PARAMWISE = dict(classifier=FLAT)
+NAMES = dict(
+    vitdet="det/mask-rcnn_semaim-vit{}_vitdet-100ep_coco.py",
+    benchmarking="det/mask-rcnn_semaim-vit{}_benchmarking-100ep_coco.py",
+    upernet="seg/upernet_semaim-vit{}_160k_ade20k-512x512.py",
+    relpos="seg/upernet-relpos_semaim-vit{}_160k_ade20k-512x512.py",
+)
 
 
 def backbone(arch: str, **kwargs) -> dict:
@@ -35,8 +43,7 @@ def backbone(arch: str, **kwargs) -> dict:
 
 
 def leaf_of(protocol: str, arch: str) -> Config:
-    size = dict(base="b", large="l")[arch]
-    return Config.fromfile(LEAVES / f"mask-rcnn_semaim-vit{size}_{protocol}-100ep_coco.py")
+    return Config.fromfile(LEAVES / NAMES[protocol].format(dict(base="b", large="l")[arch]))
 
 
 def vitdet(arch: str) -> tuple[str, dict]:
@@ -47,23 +54,12 @@ def benchmarking(arch: str) -> tuple[str, dict]:
     return "mmdet", leaf_of("benchmarking", arch).model
 
 
-def segmenter(arch: str) -> tuple[str, dict]:
-    width, depth, _ = SIZES[arch]
-    taps = [3, 5, 7, 11] if depth == 12 else [7, 11, 15, 23]
-    loss = dict(type="CrossEntropyLoss", avg_non_ignore=True)
-    common = dict(
-        num_classes=150, norm_cfg=dict(type="SyncBN"), align_corners=False, loss_decode=loss
-    )
-    return "mmseg", dict(
-        type="EncoderDecoder",
-        backbone=backbone(arch, out_type="featmap", out_indices=taps),
-        neck=dict(type="Feature2Pyramid", embed_dim=width, rescales=[4, 2, 1, 0.5]),
-        decode_head=dict(
-            type="UPerHead", in_channels=[width] * 4, in_index=[0, 1, 2, 3], channels=768, **common
-        ),
-        auxiliary_head=dict(type="FCNHead", in_channels=width, in_index=2, channels=256, **common),
-        test_cfg=dict(mode="whole"),
-    )
+def upernet(arch: str) -> tuple[str, dict]:
+    return "mmseg", leaf_of("upernet", arch).model
+
+
+def relpos(arch: str) -> tuple[str, dict]:
+    return "mmseg", leaf_of("relpos", arch).model
 
 
 def classifier(arch: str) -> tuple[str, dict]:
@@ -102,7 +98,7 @@ def paramwise_of(make, arch: str, rate: float) -> dict:
         return dict(layer_decay_rate=rate, **PARAMWISE[make.__name__])
     wrapper = leaf_of(make.__name__, arch).optim_wrapper
     assert wrapper.constructor == "LayerDecayConstructor"
-    assert wrapper.optimizer.weight_decay == DECAY
+    assert wrapper.paramwise_cfg.layer_decay_rate == rate
     return wrapper.paramwise_cfg.to_dict()
 
 
@@ -112,8 +108,9 @@ def paramwise_of(make, arch: str, rate: float) -> dict:
         (vitdet, "base", 0.7, 0.009688901, 0.013841287, 0.7),
         (vitdet, "large", 0.8, 0.003777893, 0.004722366, 0.8),
         (benchmarking, "base", 1.0, 1.0, 1.0, 1.0),
-        (segmenter, "base", 0.65, 0.003697205, 0.005688009, 0.65),
-        (segmenter, "large", 0.75, 0.000752543, 0.001003391, 0.75),
+        (upernet, "base", 0.65, 0.003697205, 0.005688009, 0.65),
+        (upernet, "large", 0.75, 0.000752543, 0.001003391, 0.75),
+        (relpos, "base", 0.65, 0.003697205, 0.005688009, 0.65),
         (classifier, "base", 0.65, 0.003697205, 0.005688009, 0.65),
         (classifier, "large", 0.75, 0.000752543, 0.001003391, 0.75),
     ],
