@@ -25,11 +25,15 @@ FREE = {
     "vitdet": r"\.ln\d?\.(weight|bias)$|^neck\.levels\.0\.0\.1\.(weight|bias)$",
     "benchmarking": r"\.(ln\d?|bn)\.(weight|bias)$|^neck\.0\.upsample_4x\.1\.|\.rel_pos_shared\.",
     "upernet": r"\.bias$|\.(ln\d?|bn)\.weight$|^neck\.upsample_4x\.1\.weight$",
-    # LayerScale is a vector too; tables of relative position are matrices, and decay
-    "relpos": r"\.bias$|\.(ln\d?|bn|gamma\d)\.weight$|^neck\.upsample_4x\.1\.weight$",
+    # and LayerScale, and the tables of relative position
+    "relpos": r"\.bias$|\.(ln\d?|bn|gamma\d)\.weight$|^neck\.upsample_4x\.1\.weight$|_bias_table$",
     "classifier": r"\.bias$|\.ln\d?\.weight$",
 }
 PARAMWISE = dict(classifier=FLAT)
+# learning rate and weight decay that the papers print; the scales below are of LR and DECAY
+OPTIMIZER = dict(
+    vitdet=(1e-4, 0.1), benchmarking=(8e-5, 0.1), upernet=(1e-4, 0.05), relpos=(1e-4, 0.05)
+)
 NAMES = dict(
     vitdet="det/mask-rcnn_semaim-vit{}_vitdet-100ep_coco.py",
     benchmarking="det/mask-rcnn_semaim-vit{}_benchmarking-100ep_coco.py",
@@ -98,7 +102,8 @@ def paramwise_of(make, arch: str, rate: float) -> dict:
         return dict(layer_decay_rate=rate, **PARAMWISE[make.__name__])
     wrapper = leaf_of(make.__name__, arch).optim_wrapper
     assert wrapper.constructor == "LayerDecayConstructor"
-    assert wrapper.paramwise_cfg.layer_decay_rate == rate
+    optimizer = wrapper.optimizer
+    assert (optimizer.lr, optimizer.weight_decay) == OPTIMIZER[make.__name__]
     return wrapper.paramwise_cfg.to_dict()
 
 
@@ -117,7 +122,9 @@ def paramwise_of(make, arch: str, rate: float) -> dict:
 )
 def test_every_parameter_has_the_rate_and_decay_of_its_place(make, arch, rate, stem, first, last):
     model, depth, kind = on_meta(make, arch), SIZES[arch][1], make.__name__
-    wrapper = wrap(model, paramwise_of(make, arch, rate))
+    paramwise = paramwise_of(make, arch, rate)
+    assert paramwise["layer_decay_rate"] == rate
+    wrapper = wrap(model, paramwise)
     found = {name: (lr / LR, wd) for name, (lr, wd) in settings(model, wrapper).items()}
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     table = {name: expected(name, depth, rate, FREE[kind]) for name in trained}
