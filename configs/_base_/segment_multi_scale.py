@@ -1,6 +1,6 @@
-"""Six scales, each flipped too, for a leaf's test: the views of BEiT's and MAE's recipe.
+"""Six scales, each flipped too, for a leaf's test: the views of BEiT and MAE in mmseg 0.x.
 
-No view is smaller than the crop: their Resize has min_size=512, so the scales of 0.5 and 0.75 are
+No view is smaller than the crop: their Resize had min_size=512, so the scales of 0.5 and 0.75 are
 seen at 512 as well. A leaf puts tta_pipeline into its test_dataloader.
 """
 
