@@ -75,13 +75,19 @@ def build_on_meta(leaf: str) -> torch.nn.Module:
         return MODELS.build(load(leaf).model)
 
 
+# what leaves take beside their base
+PARTS = ("_base_/segment_multi_scale.py",)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_a_config_loads_and_opens_with_a_docstring(name):
+    assert (ROOT / name).read_text().startswith('"""')
     cfg = Config.fromfile(ROOT / name)
+    if name in PARTS:
+        return
     scopes = {"det": ["mmdet"], "seg": ["mmseg"], "_base_": ["mmpretrain", "mmdet", "mmseg"]}
     assert cfg.default_scope in scopes.get(name.split("/")[0], ["mmpretrain"])
     assert cfg.runner_type == "TransferRunner"
-    assert (ROOT / name).read_text().startswith('"""')
 
 
 def test_the_paper_recipe_has_the_authors_numbers():

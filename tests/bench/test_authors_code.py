@@ -134,6 +134,7 @@ def test_without_one_ratios_are_against_our_dense_baseline(monkeypatch, model):
     assert not any("authors" in name for name in whole.columns)
 
 
+@pytest.mark.slow
 def test_ours_is_timed_compiled_beside_eager(monkeypatch, model):
     # aot_eager compiles all but the kernels, which would take minutes
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))

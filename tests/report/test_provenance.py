@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import importlib.util
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from semaim_mm.report import provenance
-
-STATE = """
-import importlib.util, json, sys
-spec = importlib.util.spec_from_file_location("provenance", sys.argv[1])
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-print(json.dumps(module.git_state()))
-"""
 
 
 @pytest.fixture
@@ -39,10 +30,10 @@ def git(folder: Path, *what: str) -> str:
 
 
 def state(place: Path) -> dict:
-    told = subprocess.run(
-        [sys.executable, "-c", STATE, str(place)], check=True, capture_output=True, text=True
-    )
-    return json.loads(told.stdout.splitlines()[-1])
+    spec = importlib.util.spec_from_file_location("provenance_elsewhere", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.git_state()
 
 
 def test_a_clean_checkout_is_clean_and_a_new_module_makes_it_dirty(checkout):
