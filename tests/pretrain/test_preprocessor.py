@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmpretrain.models import SelfSupDataPreprocessor
 from mmpretrain.structures import DataSample
-from torch.utils._python_dispatch import TorchDispatchMode
+from seen_ops import SeenOps
 
 from semaim_mm.errors import InputError
 from semaim_mm.pretrain.draws import Draws
@@ -78,21 +78,9 @@ def test_views_are_flipped_apart():
     assert one != other and 15 < sum(a == b for a, b in zip(one, other, strict=True)) < 49
 
 
-class Indexed(TorchDispatchMode):
-    """Whether an op takes a tensor of indices, which would come from the host."""
-
-    def __init__(self):
-        super().__init__()
-        self.names = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names.add(func.overloadpacket.__name__)
-        return func(*args, **(kwargs or {}))
-
-
 def test_no_index_comes_from_the_host():
     for kind, expected in ((SelfSupDataPreprocessor, True), (KeyedPreprocessor, False)):
-        with Indexed() as ops:
+        with SeenOps() as ops:
             kind(**SCALE)(batch(range(2)), True)
         assert ("index" in ops.names) is expected
 

@@ -199,7 +199,12 @@ def test_a_file_of_another_name_is_the_same_teacher(config, root, tmp_path):
     copy = tmp_path / "renamed.pth"
     copy.write_bytes((root / "t.pth").read_bytes())
     cfg.model.target_generator.teacher.weights = str(copy)
-    MODELS.build(cfg.model).init_weights()
+    renamed, first = MODELS.build(cfg.model), MODELS.build(config().model)
+    for model in (renamed, first):
+        model.init_weights()
+    imgs = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    values = [model.eval().target_generator(imgs).values for model in (renamed, first)]
+    assert torch.equal(*values)
 
 
 @pytest.mark.parametrize("is_told", [True, False], ids=["by the index", "by the tokens"])

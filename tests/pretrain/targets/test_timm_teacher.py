@@ -6,9 +6,9 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from seen_ops import SeenOps
 from teachers import SMALL, random_teacher, rescaled, save
 from torch.testing import assert_close
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from semaim_mm.errors import InputError
 from semaim_mm.pretrain.targets import PixelScale, TimmTeacher
@@ -27,18 +27,6 @@ KINDS = {  # timm's name: (has CLS, tokens before the patches, patch size)
     "deit3_small_patch16_224": (True, 1, 16),
     "eva02_tiny_patch14_224.mim_in22k": (True, 1, 14),
 }
-
-
-class Ops(TorchDispatchMode):
-    """Names of the ops that run in it."""
-
-    def __init__(self):
-        super().__init__()
-        self.names = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names.add(func.overloadpacket.__name__)
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.fixture
@@ -104,7 +92,7 @@ def test_another_scale_is_copied_to_the_device_once_and_not_in_every_step(imgs):
     ours, theirs = PixelScale((9.0, 8.0, 7.0), (6.0, 5.0, 4.0)), PixelScale((1.0,) * 3, (2.0,) * 3)
     with torch.inference_mode():
         first = ours.convert(imgs, theirs)
-    with Ops() as ops:
+    with SeenOps() as ops:
         again = ours.convert(imgs, theirs)
     assert_close(again, first, rtol=0, atol=0)
     assert ops.names == {"mul", "add"}

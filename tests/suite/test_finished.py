@@ -1,0 +1,80 @@
+"""What a finished stage is: its inputs by content, its output, the seconds that it took."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from machine import Machine, spec_in
+
+from semaim_mm.suite.stages import output_of, plan
+from semaim_mm.suite.state import key_of, read_state, write_state
+from semaim_mm.suite.view import states_of
+
+
+@pytest.fixture
+def machine():
+    return Machine()
+
+
+def test_the_seconds_of_a_training_are_those_of_all_its_sittings(tmp_path, machine):
+    spec = spec_in(tmp_path)
+    first, *_ = plan(spec)
+    heir = next(stage for stage in plan(spec) if stage.needs == first.name)
+    write_state(first, status="interrupted", key=key_of(first), seconds=100.0, log="log.txt")
+    machine.go(spec)
+    assert 100 <= read_state(first)["seconds"] < 110
+    assert read_state(heir)["seconds"] < 10
+    assert machine.go(spec)[first.name] == "finished before"
+    assert 100 <= read_state(first)["seconds"] < 110
+    # another config is another training
+    write_state(first, status="interrupted", key="other", seconds=100.0, log="log.txt")
+    machine.go(spec)
+    assert read_state(first)["seconds"] < 10
+
+
+def test_weights_that_a_config_names_itself_count_by_their_content(tmp_path):
+    stage = plan(spec_in(tmp_path))[0]
+    teacher = tmp_path / "teacher.pth"
+    taught = stage._replace(
+        config="configs/pretrain/semaim_tiny_clip.py",
+        options={"model.target_generator.weights": str(teacher)},
+    )
+    keys = [key_of(taught)]
+    for content in ("one", "another"):
+        teacher.write_text(content)
+        keys.append(key_of(taught))
+    assert len(set(keys)) == 3
+
+
+def test_a_checkpoint_may_be_deleted_once_all_that_start_from_it_are_finished(tmp_path, machine):
+    spec = spec_in(tmp_path)
+    machine.go(spec)
+    stages = plan(spec)
+    pretrain = next(stage for stage in stages if stage.name == "semantic/seed0/pretrain")
+    for stage in stages:
+        if stage.kind != "test":
+            output_of(stage).unlink()
+    assert set(states_of(stages).values()) == {"finished"}
+    assert set(machine.go(spec).values()) == {"finished before"} and machine.ran == []
+    # one of them is asked for anew, so the checkpoint is made again; here its bytes are the same,
+    # and the others count on
+    heir = next(stage for stage in stages if stage.name == "semantic/seed0/knn/test")
+    output_of(heir).unlink()
+    assert states_of(stages)[pretrain.name] == "to run"
+    machine.go(spec)
+    assert machine.ran == [pretrain.name, heir.name]
+
+
+def test_new_data_runs_again(tmp_path, machine, monkeypatch):
+    monkeypatch.setenv("SEMAIM_DATA", str(tmp_path / "data"))
+    (tmp_path / "data" / "sample").mkdir(parents=True)
+    manifest = tmp_path / "data" / "sample" / "manifest.json"
+    manifest.write_text(json.dumps(dict(images=1)))
+    spec = spec_in(tmp_path)
+    machine.go(spec)
+    machine.go(spec)
+    assert machine.ran == []
+    manifest.write_text(json.dumps(dict(images=2)))
+    machine.go(spec)
+    assert len(machine.ran) == 15
