@@ -14,3 +14,7 @@ model = dict(
         ),
     ),
 )
+# mmseg's reproduction decays the tables, which our constructor leaves alone unless it is told
+optim_wrapper = dict(
+    paramwise_cfg=dict(custom_keys={"relative_position_bias_table": dict(decay_mult=1.0)})
+)

@@ -25,8 +25,8 @@ FREE = {
     "vitdet": r"\.ln\d?\.(weight|bias)$|^neck\.levels\.0\.0\.1\.(weight|bias)$",
     "benchmarking": r"\.(ln\d?|bn)\.(weight|bias)$|^neck\.0\.upsample_4x\.1\.|\.rel_pos_shared\.",
     "upernet": r"\.bias$|\.(ln\d?|bn)\.weight$|^neck\.upsample_4x\.1\.weight$",
-    # and LayerScale, and the tables of relative position
-    "relpos": r"\.bias$|\.(ln\d?|bn|gamma\d)\.weight$|^neck\.upsample_4x\.1\.weight$|_bias_table$",
+    # and LayerScale; the tables of relative position decay, as in mmseg's BEiT
+    "relpos": r"\.bias$|\.(ln\d?|bn|gamma\d)\.weight$|^neck\.upsample_4x\.1\.weight$",
     "classifier": r"\.bias$|\.ln\d?\.weight$",
 }
 PARAMWISE = dict(classifier=FLAT)
