@@ -6,6 +6,8 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from semaim_mm.runtime.hooks import unwrap
 from semaim_mm.runtime.places import without_place
 from semaim_mm.runtime.reliable.newest import newest_checkpoint
 from semaim_mm.runtime.reliable.stop import Stopped
+
+_parsed: ContextVar[dict[str, Config] | None] = ContextVar("configs by path", default=None)
 
 
 def load_config(
@@ -50,8 +54,33 @@ def load_config(
     return cfg
 
 
+@contextmanager
+def configs_read_once() -> Iterator[None]:
+    """Inside, each config file is parsed once: to look at a suite's many stages in seconds.
+
+    A file that changes meanwhile is not seen to, so nothing that runs for long belongs inside.
+    """
+    if _parsed.get() is not None:
+        yield
+        return
+    token = _parsed.set({})
+    try:
+        yield
+    finally:
+        _parsed.reset(token)
+
+
 def read_config(path: str) -> Config:
     """A file as it is, nothing merged. Raises InputError for one that is no config."""
+    parsed = _parsed.get()
+    if parsed is None:
+        return _parse(path)
+    if path not in parsed:
+        parsed[path] = _parse(path)
+    return deepcopy(parsed[path])
+
+
+def _parse(path: str) -> Config:
     try:
         return Config.fromfile(path)
     except InputError:

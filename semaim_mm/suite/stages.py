@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from semaim_mm.errors import InputError
-from semaim_mm.runtime.launch import load_config
+from semaim_mm.runtime.launch import configs_read_once, load_config
 from semaim_mm.runtime.places import without_place
 from semaim_mm.runtime.tuned import SWEPT
 from semaim_mm.suite.spec import Method, Spec, Task
@@ -47,6 +47,7 @@ class Stage(NamedTuple):
         return (*((self.needs,) if self.needs else ()), *self.trials)
 
 
+@configs_read_once()
 def plan(spec: Spec) -> list[Stage]:
     """A suite -> its stages, every one after what it needs; seed by seed, cheap tasks first."""
     stages = []

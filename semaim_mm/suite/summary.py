@@ -16,7 +16,7 @@ from semaim_mm.data.held_out import innermost
 from semaim_mm.data.prepare.manifest import data_record
 from semaim_mm.errors import InputError
 from semaim_mm.report.result import replacing
-from semaim_mm.runtime.launch import load_config
+from semaim_mm.runtime.launch import configs_read_once, load_config
 from semaim_mm.runtime.spread import spread_keys
 from semaim_mm.suite.execute import Outcome
 from semaim_mm.suite.spec import Spec
@@ -27,6 +27,7 @@ from semaim_mm.suite.view import states_of
 FILE_NAME = "suite.json"
 
 
+@configs_read_once()
 def write_summary(spec: Spec, stages: Sequence[Stage], outcomes: Sequence[Outcome] = ()) -> Path:
     """Write a suite's plan and state; a stage counts as complete only with its present key.
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.scores import HEADLINES
 from semaim_mm.report.result import read_result
-from semaim_mm.runtime.launch import load_config
+from semaim_mm.runtime.launch import configs_read_once, load_config
 from semaim_mm.suite.execute import DONE, Outcome, input_of
 from semaim_mm.suite.spec import Spec
 from semaim_mm.suite.stages import (
@@ -25,6 +25,7 @@ from semaim_mm.suite.state import is_finished, key_of
 from semaim_mm.suite.times import expectations, shipped
 
 
+@configs_read_once()
 def plan_table(stages: Sequence[Stage]) -> Table:
     """-> stages with their length, state, and the time that their like has taken here."""
     view = Table(title="Plan")
@@ -55,6 +56,7 @@ def plan_table(stages: Sequence[Stage]) -> Table:
     return view
 
 
+@configs_read_once()
 def states_of(stages: Sequence[Stage]) -> dict[str, str]:
     """Stages -> 'finished', 'to run', or 'after' the stage that has to run before it, by name."""
     found: dict[str, str] = {}

@@ -1,0 +1,30 @@
+#!/usr/bin/env python
+"""A suite's results without weights, an archive a method and seed, and back on another machine.
+
+FOLDER gets the archives of what is finished; --restore unpacks those in it into the suite's folder.
+"""
+
+import argparse
+
+from semaim_mm.runtime.launch import user_errors
+from semaim_mm.suite.keep import keep, restore
+from semaim_mm.suite.spec import read_spec
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("spec")
+    parser.add_argument("folder")
+    parser.add_argument("--restore", action="store_true", help="from archives to the suite")
+    args = parser.parse_args()
+    spec = read_spec(args.spec)
+    done = restore(spec, args.folder) if args.restore else keep(spec, args.folder)
+    told = f"unpacked into {spec.folder}" if args.restore else "written"
+    for path in done:
+        print(f"{path}: {told}")
+    print(f"{len(done)} archive(s) {told}.")
+
+
+if __name__ == "__main__":
+    with user_errors():
+        main()
