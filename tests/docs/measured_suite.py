@@ -2,8 +2,10 @@
 
 ``python tests/docs/measured_suite.py configs/suites/small.py`` reads the finished suite's folder
 and writes ``docs/measured/suites/small.json``; with ``--times`` also the times that a plan expects
-(``semaim_mm/suite/measured_seconds.json``). Then ``python tests/docs/doc_blocks.py`` writes the
-tables that ``<!-- made: suite small -->`` and ``<!-- made: comparisons small -->`` mark.
+(``semaim_mm/suite/measured_seconds.json``). With ``--so-far`` a suite that is still under way is
+published too, and its table says how much of it is there.
+Then ``python tests/docs/doc_blocks.py`` writes the tables that ``<!-- made: suite small -->`` and
+``<!-- made: comparisons small -->`` mark.
 """
 
 from __future__ import annotations
@@ -34,13 +36,18 @@ FOLDER = ROOT / "docs" / "measured" / "suites"
 BESIDE = {"bbox_mAP": ("bbox_mAP_50", "bbox_AR@100", "segm_mAP")}
 
 
-def digest(board: Leaderboard, stages: Sequence[Stage], command: str) -> dict[str, Any]:
-    """A finished suite -> its table, comparisons, and by what and how long it was measured.
+def digest(
+    board: Leaderboard, stages: Sequence[Stage], command: str, so_far: bool = False
+) -> dict[str, Any]:
+    """A suite -> its table, comparisons, and by what and how long it was measured.
+
+    Args:
+        so_far: results may be absent.
 
     Raises:
         InputError: a stage is not complete, or a result doesn't count.
     """
-    if board.absent or board.excluded:
+    if (board.absent and not so_far) or board.excluded:
         raise InputError(
             f"{len(board.absent)} results are absent and {len(board.excluded)} excluded; a suite's "
             f"table is published whole. Run {command} to its end."
@@ -56,6 +63,8 @@ def digest(board: Leaderboard, stages: Sequence[Stage], command: str) -> dict[st
     return dict(
         suite=board.suite,
         command=command,
+        results=len(runs),
+        absent=len(board.absent),
         start=min(run.start for run in runs),
         end=max(run.end for run in runs),
         device=sorted({run.device for run in runs}),
@@ -118,6 +127,9 @@ def suite_table(name: str) -> str:
         f"{about(found)}, `docs/measured/suites/{name}.json`. Mean over pretraining seeds ± half "
         "its 95 % interval, in percent."
     )
+    if found.get("absent"):
+        whole = found["results"] + found["absent"]
+        told += f" **So far**: {found['results']} of {whole} results are there."
     return f"{told}\n\n{table(header, rows)}\n"
 
 
@@ -163,10 +175,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("spec")
     parser.add_argument("--times", metavar="MACHINE", help="write the expected times too")
+    parser.add_argument("--so-far", action="store_true", help="though results are absent")
     args = parser.parse_args()
     spec = read_spec(args.spec)
     stages, command = plan(spec), f"python tools/transfer.py {args.spec}"
-    found = digest(asked_board(spec.folder, read_asked(spec.folder)), stages, command)
+    board = asked_board(spec.folder, read_asked(spec.folder))
+    found = digest(board, stages, command, args.so_far)
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / f"{spec.name}.json").write_text(told(found))
     if args.times:

@@ -1,4 +1,4 @@
-"""A suite's committed table says what its results say, and is published whole or not at all."""
+"""A suite's committed table says what its results say, whole unless it is asked for so far."""
 
 from __future__ import annotations
 
@@ -30,15 +30,26 @@ def test_a_suite_that_is_not_whole_is_not_published(board):
         measured_suite.digest(board, [], "run me")
 
 
+def test_a_suite_under_way_says_how_much_is_there(board, tmp_path, monkeypatch):
+    monkeypatch.setattr(measured_suite, "FOLDER", tmp_path)
+    found = measured_suite.digest(replace(board, excluded=()), [], "run me", so_far=True)
+    (tmp_path / "tiny.json").write_text(measured_suite.told(found))
+    here = sum(len(row.runs) for group in board.groups for row in group.rows)
+    assert f"**So far**: {here} of {here + 2} results" in measured_suite.suite_table("tiny")
+    with pytest.raises(InputError, match="1 excluded"):
+        measured_suite.digest(board, [], "run me", so_far=True)
+
+
 def test_the_tables_are_those_of_the_results(board, tmp_path, monkeypatch):
     whole = replace(board, absent=(), excluded=())
     monkeypatch.setattr(measured_suite, "FOLDER", tmp_path)
     run = stage(tmp_path / "runs", 0)
     write_state(run, status="complete", seconds=7200.0)
     found = measured_suite.digest(whole, [run, stage(tmp_path / "runs", 1)], "run me")
-    assert found["process_hours"] == 2
+    assert found["process_hours"] == 2 and found["absent"] == 0
     (tmp_path / "tiny.json").write_text(measured_suite.told(found))
     text = measured_suite.suite_table("tiny")
+    assert "So far" not in text
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert [line.split(" | ")[0].strip("| ") for line in lines[2:]] == ["ours", "theirs", "none"]
     for group in board.groups:
