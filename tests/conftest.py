@@ -39,6 +39,16 @@ TINY = dict(
     order="semantic",
 )
 
+# changes of TINY that make it the model of configs/*/*_tiny.py
+OF_TINY_LEAVES = dict(
+    backbone=dict(
+        arch=dict(embed_dims=96, num_layers=4, num_heads=4, feedforward_channels=384),
+        img_size=64,
+        patch_size=8,
+    ),
+    target_generator=dict(patch_size=8),
+)
+
 
 def merge(base: Mapping, changes: Mapping) -> dict:
     """``base`` with ``changes`` laid over it, dicts merged at any depth."""

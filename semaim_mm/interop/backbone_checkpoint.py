@@ -32,6 +32,7 @@ class Coverage(NamedTuple):
     unused: tuple[str, ...]
     origin: Origin | None = None
     changed: tuple[str, ...] = ()
+    pretrained_on: str | None = None  # as a config states it
 
     def __str__(self) -> str:
         left = f", {len(self.unused)} of the file unused" if self.unused else ""
@@ -62,6 +63,7 @@ def load_backbone_weights(
     new_keys: Sequence[str] = (),
     resample_patch: bool = False,
     regrow_sincos: bool = False,
+    pretrained_on: str | None = None,
     **told: Any,
 ) -> Coverage:
     """Load ``path``, of any family that interop knows, into a SemAIMViT in place.
@@ -76,6 +78,8 @@ def load_backbone_weights(
             another size is refused.
         regrow_sincos: on another grid compute a sin-cos position table anew, in the axis order
             that it is recognised in; a learned table is interpolated.
+        pretrained_on: the data set that the weights come from, where their file does not say; it
+            is recorded and changes nothing.
         **told: what ``read_backbone`` takes: prefix, grid, norm_eps, activation, num_heads, mean,
             std.
 
@@ -86,7 +90,8 @@ def load_backbone_weights(
             ``new_keys`` pattern that names nothing.
     """
     file = read_backbone(path, hint=tuple(backbone.patch_resolution), **told)
-    return fill_backbone(backbone, file, new_keys, Fitting(resample_patch, regrow_sincos))
+    coverage = fill_backbone(backbone, file, new_keys, Fitting(resample_patch, regrow_sincos))
+    return coverage._replace(pretrained_on=pretrained_on)
 
 
 def fill_backbone(

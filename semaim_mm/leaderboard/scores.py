@@ -172,10 +172,11 @@ def epochs_of(content: Mapping[str, Any]) -> int | None:
 
 
 def pretrained_on(content: Mapping[str, Any]) -> str | None:
-    """A result -> the name of its pretraining data and the manifest's first digits."""
-    origin = mapping(mapping(pretrained_record(content)).get("origin"))
-    data = mapping(origin.get("data"))
+    """A result -> its pretraining data: name and the manifest's first digits, or as stated."""
+    weights = mapping(pretrained_record(content))
+    data = mapping(mapping(weights.get("origin")).get("data"))
     if not isinstance(data.get("name"), str):
-        return None
+        stated = mapping(weights.get("coverage")).get("pretrained_on")
+        return f"{stated}, as stated" if isinstance(stated, str) else None
     manifest = data.get("manifest_sha256")
     return f"{data['name']} {str(manifest or 'no manifest')[:8]}"

@@ -45,7 +45,8 @@ def decided_by(
     Returns:
         ``layer``: block or blocks counted from 0. ``crop`` and ``precision``: by 'train' and
         'test'. ``resolution``: height and width in pixels that the network is given at test time.
-        ``batch``: images in an update. None: there is no such thing in this protocol, or the
+        ``batch``: images in an update. ``pretraining_data`` too where the protocol names it.
+        None: there is no such thing in this protocol, or the
         checkpoint has no record of it.
     """
     frozen = protocol["model"].get("type") == "FeatureModel"
@@ -54,7 +55,8 @@ def decided_by(
     batch, rate = _schedule(protocol, training, chosen)
     trained = protocol["training"] is not None
     fitted_on = protocol["train_data"] if trained else protocol["bank_data"]
-    return dict(
+    named = {k: protocol[k] for k in ("pretraining_data",) if k in protocol}
+    return named | dict(
         pooling=pooling,
         layer=layer,
         norm=norm,

@@ -27,6 +27,7 @@ from semaim_mm.runtime.launch import (
     load_config,
     set_checkpoint,
 )
+from semaim_mm.runtime.pretraining_data import check_pretraining
 from semaim_mm.runtime.protocol import protocol_of, training_of
 from semaim_mm.runtime.record import checkpoint_record, plain
 
@@ -64,6 +65,8 @@ def evaluate(
             metric.dump_dir = work_dir
     if checkpoint == "random" and not hasattr(runner.test_loop, "protocol"):
         draw_untrained(runner)
+    if cfg.get("pretraining_data") is not None and checkpoint not in (None, "random"):
+        check_pretraining(runner.cfg, _pretrained(checkpoint_record(checkpoint), cfg))
     metrics = runner.test()
     if not is_main_process():
         return {}
@@ -144,6 +147,14 @@ def _outcomes(runner: Runner, folder: str) -> _Outcomes:
         place = Path(os.path.relpath(truth, folder)).as_posix()
         run["ground_truth"] = dict(file=place, sha256=sha256_of(truth))
     return _Outcomes(metric.n_evaluated, getattr(metric, "outcomes", None) or {}, run)
+
+
+def _pretrained(record: dict, cfg: Config) -> dict | None:
+    """-> the record of the pretrained weights: of a model trained on the task, what it began as."""
+    origin = record["origin"] or {}
+    if training_of(cfg) is None or "training" not in origin:
+        return record
+    return record["started_from"]
 
 
 def _trained_by(cfg: Config, record: dict | None) -> dict | None:

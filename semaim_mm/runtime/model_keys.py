@@ -38,6 +38,7 @@ KEYS = dict(
     bad_annotations=str | None,
     tolerated_annotations=Sequence[str] | None,
     precision=str | None,
+    pretraining_data=str | None,
     tensorboard=bool,
     data_root=str | PathLike | None,
     test_set=str | None,

@@ -70,7 +70,8 @@ def protocol_of(
     if judge is not None:
         evaluator |= {k: v for k, v in vars(judge).items() if not k.startswith("_")}
     bank = (found.get("test_cfg") or {}).get("bank_dataloader")
-    return dict(
+    named = {k: found[k] for k in ("pretraining_data",) if found.get(k) is not None}
+    return named | dict(
         task=found.get("task"),
         recipe=trained.get("recipe", found.get("recipe")),
         classes=found.get("classes"),

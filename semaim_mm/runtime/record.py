@@ -16,6 +16,7 @@ from semaim_mm.interop.init_cfg import UNTRAINED
 from semaim_mm.report.provenance import config_hash, git_state, hardware, versions
 from semaim_mm.runtime.command_line import command_line
 from semaim_mm.runtime.hooks import has_batch_norm, unwrap
+from semaim_mm.runtime.pretraining_data import check_pretraining
 from semaim_mm.runtime.protocol import training_of
 from semaim_mm.runtime.tuned import read_choice
 
@@ -125,6 +126,7 @@ class RecordHook(Hook):
             record = checkpoint_record(path)
             record["coverage"] = None if coverage is None else plain(coverage.record())
             self._started_from = record
+        check_pretraining(runner.cfg, self._started_from)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         plan, cfg = runner.batch_plan, runner.cfg.to_dict()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import build_tiny, write_images
+from conftest import OF_TINY_LEAVES, build_tiny, write_images
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
@@ -22,14 +22,6 @@ ROOT = Path(__file__).resolve().parents[2] / "configs"
 WORDS = {"pooling", "layer", "norm", "crop", "resolution", "precision", "batch", "effective_lr"}
 TRAINED = dict(total_batch=64, lr=0.5, precision="bf16")
 EVAL_CROP = ["ResizeEdge 256", "CenterCrop 224"]
-ARCH = dict(
-    backbone=dict(
-        arch=dict(embed_dims=96, num_layers=4, num_heads=4, feedforward_channels=384),
-        img_size=64,
-        patch_size=8,
-    ),
-    target_generator=dict(patch_size=8),
-)
 
 
 def of_leaf(leaf: str, training: dict | None = None, chosen: dict | None = None, **merged) -> dict:
@@ -156,7 +148,7 @@ def checkpoint(tmp_path_factory):
     """A tiny SemAIM with the record of a pretraining, as a training run saves it."""
     path = tmp_path_factory.mktemp("semaim") / "epoch_1.pth"
     meta = dict(epoch=1, training=dict(total_batch=2048, lr=1.6e-3, precision="bf16"))
-    torch.save(dict(state_dict=build_tiny(**ARCH).state_dict(), meta=meta), path)
+    torch.save(dict(state_dict=build_tiny(**OF_TINY_LEAVES).state_dict(), meta=meta), path)
     return path
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import build_tiny, write_images
+from conftest import OF_TINY_LEAVES, build_tiny, write_images
 
 from semaim_mm.errors import InputError
 from semaim_mm.report.result import read_result
@@ -12,14 +12,6 @@ from semaim_mm.runtime.launch import build_runner, load_config
 
 CLASSES = ("ant", "bee", "cat")
 QUIET = {"log_level": "ERROR"}
-ARCH = dict(
-    backbone=dict(
-        arch=dict(embed_dims=96, num_layers=4, num_heads=4, feedforward_channels=384),
-        img_size=64,
-        patch_size=8,
-    ),
-    target_generator=dict(patch_size=8),
-)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +28,7 @@ def folder(tmp_path_factory):
 def checkpoint(tmp_path_factory):
     """A tiny SemAIM as a training run saves it."""
     path = tmp_path_factory.mktemp("semaim") / "epoch_1.pth"
-    torch.save(dict(state_dict=build_tiny(**ARCH).state_dict(), meta=dict(epoch=1)), path)
+    torch.save(dict(state_dict=build_tiny(**OF_TINY_LEAVES).state_dict(), meta=dict(epoch=1)), path)
     return path
 
 
@@ -167,7 +159,7 @@ def test_the_same_protocol_has_the_same_fingerprint_for_pixels_and_weights(
 
 
 def test_weights_of_unknown_making_are_said_to_be_so(folder, tmp_path):
-    torch.save(build_tiny(**ARCH).backbone.state_dict(), tmp_path / "a.pth")
+    torch.save(build_tiny(**OF_TINY_LEAVES).backbone.state_dict(), tmp_path / "a.pth")
     small = features_options(
         folder, **{"test_evaluator.ks": [1, 5], "test_evaluator.headline_k": 5}
     )
