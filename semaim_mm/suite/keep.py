@@ -1,8 +1,8 @@
 """Results of a suite for another machine, or for git: what a table is made of, without weights.
 
 An archive holds all that one method and seed left: records of its stages, results with their
-outcomes by sample, and the losses of its trainings. Unpacked into a suite's folder elsewhere, its
-stages are finished there too, as long as config and data are the same.
+outcomes by sample, losses and configs of its trainings. Unpacked into a suite's folder elsewhere,
+its stages are finished there too, as long as config and data are the same.
 """
 
 import json
@@ -21,8 +21,9 @@ from semaim_mm.suite.view import states_of
 
 SUFFIX = ".tar.xz"
 DECLARED = "declared.json"  # what was to be compared, before there were results to choose by
-# below a stage's folder; logs and configs stay, as they name the machine's own paths
-KEPT = (FILE_NAME, "result.json", "outcomes.npz", "predictions*", "*/vis_data/scalars.json")
+# below a stage's folder; logs stay, as they name the machine's own paths
+KEPT = (FILE_NAME, "result.json", "outcomes.npz", "predictions*")
+KEPT += ("*/vis_data/scalars.json", "*/vis_data/config.py")
 
 
 def keep(spec: Spec, folder: str | Path) -> list[Path]:
