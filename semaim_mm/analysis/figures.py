@@ -9,6 +9,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.intervals import Interval
@@ -146,11 +147,17 @@ def proxy_figure(found: Mapping[tuple[str, str], tuple[Mapping, Interval]]) -> F
     for place in axes[len(found) :]:
         place.axis("off")
     for place, (names, (values, rho)) in zip(axes, found.items(), strict=False):
-        for method, (x, y) in values.items():
-            place.plot(x, y, "o", ms=5, color="#6a2c8c")
-            style = dict(fontsize=7, xytext=(4, 3), textcoords="offset points", parse_math=False)
-            place.annotate(method, (x, y), **style)
+        points = sorted(values.items(), key=lambda point: point[1][1])
+        reach = np.ptp([at for _, at in points], axis=0) * (0.25, 0.045)
+        for number, (method, at) in enumerate(points):
+            place.plot(*at, "o", ms=5, color="#6a2c8c")
+            above = points[min(number + 1, len(points) - 1)][1]
+            # the lower of two that are near each other has its name below
+            shift = -9 if above != at and np.all(np.abs(np.subtract(above, at)) < reach) else 3
+            style = dict(fontsize=7, xytext=(4, shift), textcoords="offset points")
+            place.annotate(method, at, parse_math=False, **style)
         place.margins(x=0.35, y=0.2)  # room for the names
+        place.xaxis.set_major_locator(MaxNLocator(4))
         cheap = f"minus {names[0]}" if "loss" in names[0] else names[0]
         place.set(xlabel=cheap, ylabel=names[1])
         span = "no interval" if rho.low is None else f"{rho.low:.2f} to {rho.high:.2f}"
