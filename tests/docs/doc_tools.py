@@ -29,7 +29,7 @@ MISSING = re.compile(
 )
 # keys that a leaf may lack and the runner knows
 BEYOND = {"holdout", "test_set", "classes", "num_classes", "accumulate", "data_root"}
-BEYOND |= {"tolerated_annotations"}
+BEYOND |= {"tolerated_annotations", "pretraining_data"}
 INIT = {*inspect.signature(load_backbone_weights).parameters, *FACTS, "checkpoint", "prefix"}
 # parts that take more arguments than their config gives
 OPEN = ("model.backbone", "test_cfg", "test_cfg.bank_dataloader.dataset.subset")
