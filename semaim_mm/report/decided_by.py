@@ -46,8 +46,7 @@ def decided_by(
         ``layer``: block or blocks counted from 0. ``crop`` and ``precision``: by 'train' and
         'test'. ``resolution``: height and width in pixels that the network is given at test time.
         ``batch``: images in an update. ``pretraining_data`` too where the protocol names it.
-        None: there is no such thing in this protocol, or the
-        checkpoint has no record of it.
+        None: there is no such thing in this protocol, or the checkpoint has no record of it.
     """
     frozen = protocol["model"].get("type") == "FeatureModel"
     settle = _frozen if frozen else _of_dense if _is_dense(protocol) else _of_classifier

@@ -137,7 +137,9 @@ def test_a_fingerprint_that_is_not_the_protocols_is_not_read(tmp_path):
 
 def test_a_protocol_of_any_kind_of_value_is_read_back(tmp_path):
     protocol = dict(end=math.inf, betas=(0.9, 0.95), lr=1e-05, sizes={1: None, 2: Path("a")})
-    read_result(write_result(tmp_path, example(protocol=protocol), None))
+    found = read_result(write_result(tmp_path, example(protocol=protocol), None))["protocol"]
+    assert (found["betas"], found["lr"]) == ([0.9, 0.95], 1e-05)
+    assert found["sizes"] == {"1": None, "2": "a"} and str(math.inf) in str(found["end"]).lower()
 
 
 def test_the_history_is_read_off_the_checkpoints_and_typed(tmp_path):
