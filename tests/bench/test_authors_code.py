@@ -114,6 +114,7 @@ def measured(monkeypatch, model, compile=False, **options) -> tuple[list[dict], 
     return [row for row in rows if row["device"] == "cpu"], whole, parts
 
 
+@pytest.mark.slow
 def test_with_a_checkout_ratios_are_against_it(monkeypatch, tmp_path, model):
     monkeypatch.setattr(pretrain, "check_losses", lambda kind: check_losses(kind, REFERENCE))
     checkout = write_checkout(tmp_path)

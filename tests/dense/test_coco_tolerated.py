@@ -65,6 +65,7 @@ def options(root: Path, **more) -> dict:
     return found | {"model.backbone.init_cfg": None} | more
 
 
+@pytest.mark.slow
 def test_a_subset_of_the_classes_is_scored_as_if_the_file_had_no_other(tmp_path):
     root = write_coco(tmp_path / "coco", NAMES, count=4)
     # 'random' detectors find nothing much: what counts is which objects are scored

@@ -136,7 +136,11 @@ DEEP = [
 ]
 
 
-@pytest.mark.parametrize(("where", "value", "told"), DEEP)
+# that each part is checked is tested above; a run that ends takes seconds
+@pytest.mark.parametrize(
+    ("where", "value", "told"),
+    [DEEP[0], *(pytest.param(*case, marks=pytest.mark.slow) for case in DEEP[1:])],
+)
 def test_a_run_goes_on_from_no_damaged_part(where, value, told, place, tmp_path):
     whole = runs.newest(place / "whole")
     content = put(whole | dict(meta=whole["meta"] | dict(epoch=1, iter=8)), where, value)

@@ -25,6 +25,9 @@ EVERY_UPDATE = {
 # on GPUs by itself; the device decides then, and the host hears of it an update later
 FUSED = {"optim_wrapper.optimizer.fused": True}
 KINDS = pytest.mark.parametrize("kind", [{}, FUSED], ids=["host", "device"])
+DEVICE_SLOW = pytest.mark.parametrize(
+    "kind", [pytest.param({}, id="host"), pytest.param(FUSED, id="device", marks=pytest.mark.slow)]
+)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +87,7 @@ def assert_all_finite(work_dir) -> None:
             assert all(torch.as_tensor(value).isfinite().all() for value in state.values()), path
 
 
-@KINDS
+@DEVICE_SLOW
 def test_several_in_a_row_end_the_run_with_the_checkpoints_of_before(kind, data, tmp_path):
     options = shipped.pretraining(data) | EVERY_UPDATE | {"default_hooks.finite.stop_after": 2}
     options |= kind
@@ -114,7 +117,7 @@ def test_between_checkpoints_a_run_whose_device_decides_ends_an_update_later(dat
     assert not list(tmp_path.glob("*.pth"))
 
 
-@KINDS
+@DEVICE_SLOW
 def test_one_rank_that_is_not_finite_keeps_both_from_stepping(kind, data, tmp_path):
     options = shipped.pretraining(data) | EVERY_UPDATE | {"precision": "fp32"} | kind
     faults = [None, poisoned([1], float("nan"))]

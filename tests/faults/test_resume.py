@@ -65,7 +65,7 @@ def test_a_run_killed_after_an_epoch_or_a_save_ends_as_an_undisturbed_one(
     runs.assert_same_end(tmp_path, whole)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("name", SLOW)
 def test_a_run_killed_within_an_epoch_replays_and_skips_nothing(
     name, workers, undisturbed, place, tmp_path

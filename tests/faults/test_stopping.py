@@ -93,6 +93,7 @@ def test_a_signal_in_validation_is_heard_there_and_validation_is_made_up(
     runs.assert_same_end(tmp_path, undisturbed(name))
 
 
+@pytest.mark.slow
 def test_a_queue_that_runs_it_again_while_it_exits_with_75_ends_as_one_run(
     undisturbed, place, tmp_path
 ):
@@ -123,7 +124,9 @@ def to_every_process(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
-@pytest.mark.parametrize("to", [to_the_group, to_every_process])
+@pytest.mark.parametrize(
+    "to", [to_the_group, pytest.param(to_every_process, marks=pytest.mark.slow)]
+)
 def test_a_signal_that_loader_workers_get_too_is_no_worker_s_death(
     to, number, undisturbed, place, tmp_path
 ):

@@ -81,6 +81,7 @@ class Once:
         return do(*given)
 
 
+@pytest.mark.slow
 def test_the_printed_lines_of_a_suite_run_it_and_count(tmp_path, machine, monkeypatch):
     spec = spec_in(tmp_path)
     monkeypatch.setattr(run, "_jobs", lambda *rest: machine)

@@ -248,6 +248,7 @@ def test_a_probe_of_another_depth_is_frozen_as_a_whole_or_not_at_all(tmp_path):
     spread_keys(partly)  # no probe: half a backbone may be trained
 
 
+@pytest.mark.slow
 def test_a_resumed_detector_needs_no_pretrained_file(coco, pretrained, tmp_path):
     import shutil
 
@@ -265,6 +266,7 @@ def test_a_resumed_detector_needs_no_pretrained_file(coco, pretrained, tmp_path)
     assert saved["started_from"]["file"] == "semaim.pth"
 
 
+@pytest.mark.slow
 def test_the_fingerprint_is_that_of_the_training_not_of_the_leaf_that_tests(
     coco, pretrained, tmp_path
 ):
