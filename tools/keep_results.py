@@ -5,6 +5,7 @@ FOLDER gets the archives of what is finished; --restore unpacks those in it into
 """
 
 import argparse
+from pathlib import Path
 
 from semaim_mm.runtime.launch import user_errors
 from semaim_mm.suite.keep import keep, restore
@@ -18,8 +19,14 @@ def main() -> None:
     parser.add_argument("--restore", action="store_true", help="from archives to the suite")
     args = parser.parse_args()
     spec = read_spec(args.spec)
-    done = restore(spec, args.folder) if args.restore else keep(spec, args.folder)
+    passed_over: list[Path] = []
+    if args.restore:
+        done, passed_over = restore(spec, args.folder)
+    else:
+        done = keep(spec, args.folder)
     told = f"unpacked into {spec.folder}" if args.restore else "written"
+    for path in passed_over:
+        print(f"{path}: passed over, as {spec.folder} has something of its method and seed already")
     for path in done:
         print(f"{path}: {told}")
     print(f"{len(done)} archive(s) {told}.")

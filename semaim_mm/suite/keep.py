@@ -51,10 +51,10 @@ def keep(spec: Spec, folder: str | Path) -> list[Path]:
     return written
 
 
-def restore(spec: Spec, folder: str | Path) -> list[Path]:
-    """Unpack archives of ``keep`` into a suite's folder -> those unpacked.
+def restore(spec: Spec, folder: str | Path) -> tuple[list[Path], list[Path]]:
+    """Unpack archives of ``keep`` into a suite's folder -> those unpacked, those passed over.
 
-    One whose method and seed have left anything there already is passed over. ``suite.json`` is
+    One is passed over whose method and seed have left anything there already. ``suite.json`` is
     written, so that the leaderboard has what the suite asks for.
 
     Raises:
@@ -65,7 +65,7 @@ def restore(spec: Spec, folder: str | Path) -> list[Path]:
     if not found:
         raise InputError(f"{folder} holds no *{SUFFIX} of a suite's results; name their folder.")
     _check_declared(spec, Path(folder) / DECLARED)
-    stages, unpacked = plan(spec), []
+    stages, unpacked, passed_over = plan(spec), [], []
     groups = _groups(stages)
     for path in found:
         group = groups.get(path.name.removesuffix(SUFFIX))
@@ -75,12 +75,13 @@ def restore(spec: Spec, folder: str | Path) -> list[Path]:
                 "its results are of."
             )
         if any(stage.folder.exists() for stage in group):
+            passed_over.append(path)
             continue
         _unpack(path, spec.folder, [stage.folder.relative_to(spec.folder) for stage in group])
         unpacked.append(path)
     if unpacked:
         write_summary(spec, stages)
-    return unpacked
+    return unpacked, passed_over
 
 
 def _declared(spec: Spec) -> str:
