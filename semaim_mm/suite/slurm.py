@@ -157,7 +157,7 @@ class SlurmJobs:
         """Submit a stage's command, or take up the job ``number`` where it is still under way."""
         if number is not None and (job := self._under_way(number)) is not None:
             return SlurmJob(job)
-        tasks = max(1, stage.gpus)
+        tasks = stage.processes
         nodes = -(-tasks // GPUS_PER_NODE)
         if tasks % nodes:
             raise InputError(

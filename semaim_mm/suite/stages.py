@@ -46,6 +46,12 @@ class Stage(NamedTuple):
         """The stages that have to be complete before this one starts."""
         return (*((self.needs,) if self.needs else ()), *self.trials)
 
+    @property
+    def processes(self) -> int:
+        """How many share the stage: one a GPU, but one where no weights say what to share."""
+        takes_none = self.kind == "test" and not (self.needs or self.checkpoint)
+        return 1 if takes_none else max(1, self.gpus)
+
 
 @configs_read_once()
 def plan(spec: Spec) -> list[Stage]:
@@ -194,10 +200,9 @@ def command_of(stage: Stage, checkpoint: str | None, launcher: str = "torchrun")
         # 'random' too: what is else said there, e.g. which weights start fresh, is of the protocol
         options["model.backbone.init_cfg.checkpoint"] = checkpoint
     tool = "test" if stage.kind == "test" else "train"
-    # without weights there is nothing to share out, and dist_test.sh wants a checkpoint
-    several = stage.gpus > 1 and checkpoint is not None
+    several = stage.processes > 1
     if several and launcher == "torchrun":
-        head = [str(TOOLS / f"dist_{tool}.sh"), *arguments, str(stage.gpus)]
+        head = [str(TOOLS / f"dist_{tool}.sh"), *arguments, str(stage.processes)]
     else:
         head = [sys.executable, str(TOOLS / f"{tool}.py"), *arguments]
     how = ["--method", stage.method] if stage.kind == "test" else ["--resume", "auto"]

@@ -12,17 +12,18 @@ from pathlib import Path
 
 import pytest
 import submitit
+from machine import spec_in
 from submitit.helpers import DelayedSubmission
 
 from semaim_mm.errors import InputError
 from semaim_mm.suite.local import LocalJobs, surroundings
 from semaim_mm.suite.slurm import SlurmJobs
-from semaim_mm.suite.stages import Stage, command_of
+from semaim_mm.suite.stages import Stage, command_of, plan
 
 
 def stage_in(folder: Path, **changes) -> Stage:
     stage = Stage("m/seed0/knn/test", "test", "m", "knn", 0, "configs/cls/knn_tiny.py", {}, folder)
-    return stage._replace(**changes)
+    return stage._replace(**dict(checkpoint="a.pth") | changes)
 
 
 def finish(job) -> int:
@@ -150,6 +151,11 @@ def test_slurm_is_asked_for_the_suites_settings_and_a_task_a_gpu(tmp_path, clust
     for line in ("partition=gpu", "time=30", "nodes=2", "ntasks-per-node=8", "gpus-per-node=8"):
         assert f"#SBATCH --{line}\n" in asked
     assert "job-name=m_seed0_knn_test" in asked
+    pixels = stage_in(tmp_path, gpus=16, checkpoint=None)
+    SlurmJobs(tmp_path / "suite", settings).start(pixels, ["true"], tmp_path / "log")
+    asked = (cluster / "asked").read_text()
+    for line in ("nodes=1", "ntasks-per-node=1", "gpus-per-node=1"):
+        assert f"#SBATCH --{line}\n" in asked
 
 
 SAVES_SLOWLY = """
@@ -264,12 +270,30 @@ def test_an_unknown_setting_is_named(tmp_path, cluster):
         SlurmJobs(tmp_path, dict(slurm_partitions="gpu"))
 
 
-def test_several_gpus_are_started_by_torchrun_here_and_by_the_jobs_tasks_there(tmp_path):
-    stage = stage_in(tmp_path, gpus=8)
-    here = command_of(stage, "a.pth")
-    assert here[0].endswith("tools/dist_test.sh") and here[1:4] == [stage.config, "a.pth", "8"]
-    there = command_of(stage, "a.pth", "slurm")
-    assert there[0] == sys.executable and there[1].endswith("tools/test.py")
+@pytest.mark.parametrize(
+    ("kind", "tool", "checkpoint"),
+    [("pretrain", "train", None), ("train", "train", "a.pth"), ("test", "test", "a.pth")],
+)
+def test_several_gpus_are_started_by_torchrun_here_and_by_the_jobs_tasks_there(
+    tmp_path, kind, tool, checkpoint
+):
+    stage = stage_in(tmp_path, gpus=8, kind=kind, checkpoint=checkpoint)
+    here = command_of(stage, checkpoint)
+    given = [checkpoint] if kind == "test" else []
+    assert here[0].endswith(f"tools/dist_{tool}.sh")
+    assert here[1 : 3 + len(given)] == [stage.config, *given, "8"]
+    there = command_of(stage, checkpoint, "slurm")
+    assert there[0] == sys.executable and there[1].endswith(f"tools/{tool}.py")
     assert there[there.index("--launcher") + 1] == "slurm"
-    assert "--launcher" not in command_of(stage._replace(gpus=1), "a.pth", "slurm")
-    assert command_of(stage, None)[0] == sys.executable, "raw pixels have no checkpoint to share"
+    assert "--launcher" not in command_of(stage._replace(gpus=1), checkpoint, "slurm")
+
+
+def test_all_stages_with_weights_share_the_gpus_and_raw_pixels_take_one(tmp_path):
+    stages = plan(spec_in(tmp_path)._replace(gpus=8))
+    pixels = [stage for stage in stages if stage.method == "pixels"]
+    assert {stage.processes for stage in pixels} == {1} and pixels
+    assert {stage.processes for stage in stages if stage.method != "pixels"} == {8}
+    for launcher in ("torchrun", "slurm"):
+        command = command_of(pixels[0], None, launcher)
+        assert command[0] == sys.executable and command[1].endswith("tools/test.py")
+        assert "--launcher" not in command
