@@ -120,10 +120,10 @@ def check_same_images(results: Sequence[Trusted]) -> None:
 
 def seed_clash(results: Sequence[Trusted]) -> str | None:
     """A sentence where seeds were made by several configs, or different weights claim one seed."""
-    recipes = {
-        mapping(mapping(pretrained_record(result.content)).get("origin")).get("made_by")
-        for result in results
-    } - {None}
+    origins = [mapping(mapping(pretrained_record(r.content)).get("origin")) for r in results]
+    # two ways to hash a recipe, of which only the same can be compared
+    told = ([o.get(key) for o in origins] for key in ("recipe_sha256", "made_by"))
+    recipes = max(({v for v in values if isinstance(v, str)} for values in told), key=len)
     if len(recipes) > 1:
         return (
             f"its seeds were pretrained by {len(recipes)} different configs, so the row is not "

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from semaim_mm.data.held_out import innermost
 from semaim_mm.data.prepare.manifest import data_record
 from semaim_mm.interop.checkpoint_file import sha256_of
+from semaim_mm.report.result import canonical
 from semaim_mm.runtime.tuned import mask_model, mask_swept, read_choice
 
 # what comes with the weights: part of the method, not of the protocol that judges it
@@ -57,12 +58,8 @@ def protocol_of(
         selection: how that run's checkpoint was chosen.
     """
     found = cfg.to_dict()
-    model = dict(found["model"])
-    model.pop("backbone", None)
+    model = _without_backbone(found)
     trained = trained_by or {}
-    preprocessor = model.get("data_preprocessor") or {}
-    # mean and std travel with the weights
-    model["data_preprocessor"] = {k: v for k, v in preprocessor.items() if k not in ("mean", "std")}
     if trained.get("tuned"):
         model = mask_model(model, trained["tuned"])
     evaluator = dict(found.get("test_evaluator") or {})
@@ -71,13 +68,19 @@ def protocol_of(
         evaluator |= {k: v for k, v in vars(judge).items() if not k.startswith("_")}
     bank = (found.get("test_cfg") or {}).get("bank_dataloader")
     named = {k: found[k] for k in ("pretraining_data",) if found.get(k) is not None}
+    if trained.get("starts_from"):
+        named["starts_from"] = trained["starts_from"]
+    heads = trained.get("heads")
+    # said only where the two differ, as where they don't the model has it already
+    if heads is not None and canonical(heads) != canonical(_heads(model)):
+        named["trained_heads"] = heads
     return named | dict(
         task=found.get("task"),
         recipe=trained.get("recipe", found.get("recipe")),
         classes=found.get("classes"),
         tta_model=found.get("tta_model"),
         test_set=found.get("test_set"),
-        test_precision="fp32",
+        test_precision="fp16" if (found.get("test_cfg") or {}).get("fp16") else "fp32",
         model=model,
         backbone=trained.get("backbone", _backbone(found)),
         test_data=_data(found["test_dataloader"]),
@@ -111,8 +114,23 @@ def training_of(cfg: Config) -> dict[str, Any] | None:
         backbone=_backbone(found),
         model=found["model"].get("train_cfg"),
     )
-    choice = read_choice(found.get("tuned"))
-    return recipe if choice is None else mask_swept(recipe, choice)
+    model, choice = _without_backbone(found), read_choice(found.get("tuned"))
+    if choice is None:
+        return recipe | {"heads": _heads(model)}
+    return mask_swept(recipe, choice) | {"heads": _heads(mask_model(model, choice))}
+
+
+def _without_backbone(found: Mapping[str, Any]) -> dict[str, Any]:
+    model = {k: v for k, v in found["model"].items() if k != "backbone"}
+    preprocessor = model.get("data_preprocessor") or {}
+    # mean and std travel with the weights
+    model["data_preprocessor"] = {k: v for k, v in preprocessor.items() if k not in ("mean", "std")}
+    return model
+
+
+def _heads(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Neck, heads, losses, augmentation in batches: what of a model a training has a say in."""
+    return {k: v for k, v in model.items() if k not in ("train_cfg", "test_cfg")}
 
 
 def _training(trained_by: Mapping[str, Any]) -> dict[str, Any]:

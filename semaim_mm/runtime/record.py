@@ -1,6 +1,5 @@
 """What a checkpoint says of its own making: batch, precision, model, and what it started from."""
 
-import copy
 from pathlib import Path
 
 from mmengine.config import Config
@@ -13,7 +12,8 @@ from semaim_mm.data.held_out import innermost
 from semaim_mm.data.prepare.manifest import data_record
 from semaim_mm.interop.checkpoint_file import read_file, sha256_of
 from semaim_mm.interop.init_cfg import UNTRAINED
-from semaim_mm.report.provenance import config_hash, git_state, hardware, versions
+from semaim_mm.report.provenance import git_state, hardware, versions
+from semaim_mm.report.result import canonical, sha256_text
 from semaim_mm.runtime.command_line import command_line
 from semaim_mm.runtime.hooks import has_batch_norm, unwrap
 from semaim_mm.runtime.pretraining_data import check_pretraining
@@ -28,7 +28,9 @@ ORIGIN = (
     "budget",
     "training",
     "data",
-    "made_by",
+    "made_by",  # of runs of before 2026-11-29, whose hash a resumption changed
+    "recipe_sha256",
+    "loaded",
     "resumes",
     "skipped_images",
     "command",
@@ -46,14 +48,16 @@ def plain(value):
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
-def made_by(cfg: Config) -> str:
-    """-> SHA-256 of a run's config but for its seed: runs that differ by luck alone share it."""
-    same = copy.deepcopy(cfg)
-    if same.get("randomness"):
-        same.randomness.pop("seed", None)
-    if same.get("resume"):
-        same.pop("load_from", None)
-    return config_hash(same)
+def recipe_sha256(cfg: Config, loaded: dict | None = None) -> str:
+    """-> SHA-256 of what decides a run but for its seed: runs that differ by luck alone share it.
+
+    Not where data lies, how it is read, how an update is shared out or how often it was resumed.
+    ``loaded``: the whole model that it starts from.
+    """
+    backbone = dict(cfg.to_dict()["model"].get("backbone") or {})
+    backbone.pop("init_cfg", None)  # started_from has the weights' own hash
+    start = (loaded or {}).get("sha256")
+    return sha256_text(canonical(plain([training_of(cfg), backbone, start])))
 
 
 def checkpoint_record(path: str | Path) -> dict:
@@ -69,9 +73,11 @@ def checkpoint_record(path: str | Path) -> dict:
     )
 
 
-def _recipe(cfg: Config, data: dict | None) -> dict | None:
+def _recipe(cfg: Config, data: dict | None, loaded: dict | None) -> dict | None:
     """-> how a run trains, and on which set; its folder's place on the disk does not count."""
     recipe = plain(training_of(cfg))
+    if recipe is not None and loaded is not None:
+        recipe["starts_from"] = "a whole model"
     if recipe is not None and data is not None:
         recipe["data"]["manifest"] = data["manifest_sha256"]
     return recipe
@@ -114,6 +120,7 @@ class RecordHook(Hook):
         self._data: dict | None = None
         self._source: dict | None = None
         self._started_from: dict | None = None
+        self._loaded: dict | None = None
 
     def before_train(self, runner: Runner) -> None:
         # as it was when training began
@@ -126,6 +133,8 @@ class RecordHook(Hook):
             record = checkpoint_record(path)
             record["coverage"] = None if coverage is None else plain(coverage.record())
             self._started_from = record
+        if (whole := runner.cfg.get("load_from")) and not runner.cfg.get("resume"):
+            self._loaded = dict(file=Path(whole).name, sha256=sha256_of(whole))
         check_pretraining(runner.cfg, self._started_from)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -140,12 +149,13 @@ class RecordHook(Hook):
             **_length(runner),
             dropped=_dropped(runner),
             save_best=(cfg.get("default_hooks") or {}).get("checkpoint", {}).get("save_best"),
-            recipe=_recipe(runner.cfg, self._data),
+            recipe=_recipe(runner.cfg, self._data, self._loaded),
             tuned=read_choice(cfg.get("tuned")),
             teachers=plain(_teachers(unwrap(runner.model))),
         )
         checkpoint["meta"]["data"] = self._data
-        checkpoint["meta"]["made_by"] = made_by(runner.cfg)
+        checkpoint["meta"]["recipe_sha256"] = recipe_sha256(runner.cfg, self._loaded)
+        checkpoint["meta"]["loaded"] = self._loaded
         checkpoint["meta"]["command"] = command_line()
         checkpoint["meta"]["resumes"] = self._resumes
         checkpoint["meta"]["source"] = self._source
@@ -163,3 +173,4 @@ class RecordHook(Hook):
         self._started_from = meta.get("started_from")
         if runner.cfg.get("resume"):
             self._resumes = meta.get("resumes", 0) + 1
+            self._loaded = meta.get("loaded")

@@ -149,6 +149,25 @@ def test_different_checkpoints_that_claim_one_seed_are_shown_and_not_ranked(tmp_
     assert "claim the pretraining seed 0" in rows[1].doubt
 
 
+@pytest.mark.parametrize(
+    ("told", "doubted"),
+    [
+        ((dict(recipe_sha256="a"), dict(recipe_sha256="b")), True),
+        ((dict(made_by="a"), dict(made_by="b")), True),
+        ((dict(recipe_sha256="a"), dict(recipe_sha256="a")), False),
+        ((dict(made_by="a"), dict(recipe_sha256="b")), False),
+        ((dict(recipe_sha256={}), dict(recipe_sha256=[])), False),
+    ],
+)
+def test_seeds_of_different_recipes_are_shown_and_not_ranked(tmp_path, told, doubted):
+    for seed, more in enumerate(told):
+        start = weights(f"ours {seed}", seed)
+        start["origin"] |= more
+        write(tmp_path, seed=seed, checkpoint=start)
+    found = the_row(tmp_path).doubt
+    assert ("pretrained by 2 different configs" in (found or "")) == doubted
+
+
 def test_different_finetunings_that_claim_one_seed_are_not_ranked(tmp_path):
     changes = finetuned("m", 0, 1)
     write(tmp_path, **changes)

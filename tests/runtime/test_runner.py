@@ -8,7 +8,7 @@ from semaim_mm.errors import InputError
 from semaim_mm.report.provenance import git_state
 from semaim_mm.runtime.launch import build_runner, load_config, set_resume
 from semaim_mm.runtime.protocol import protocol_of, training_of
-from semaim_mm.runtime.record import checkpoint_record
+from semaim_mm.runtime.record import checkpoint_record, recipe_sha256
 from semaim_mm.runtime.spread import spread_keys
 
 TINY = "configs/pretrain/semaim_tiny.py"
@@ -113,6 +113,49 @@ def test_resuming_goes_on_from_the_newest_checkpoint(folder, tmp_path):
         for epoch in (1, 2)
     ]
     assert resumes == [0, 1]
+
+
+def test_a_resumed_run_is_of_the_recipe_that_it_was_begun_with(folder, tmp_path):
+    def meta(epoch: int) -> dict:
+        return checkpoint_record(tmp_path / "run" / f"epoch_{epoch}.pth")["origin"]
+
+    two = {"train_cfg.max_epochs": 2}
+    build_runner(config(folder, tmp_path, **two)).train()
+    begun = meta(1)["recipe_sha256"]
+    (tmp_path / "run" / "epoch_2.pth").unlink()
+    (tmp_path / "run" / "last_checkpoint").write_text(str(tmp_path / "run" / "epoch_1.pth"))
+    # on another machine: elsewhere, with less memory, a step shared out
+    folder = folder.rename(tmp_path / "elsewhere")
+    cfg = config(folder, tmp_path, **two | {"train_dataloader.batch_size": 2})
+    set_resume(cfg, "auto")
+    build_runner(cfg).train()
+    assert (meta(2)["resumes"], meta(2)["recipe_sha256"]) == (1, begun)
+    for other in ({"model.order": "raster"}, {"base_lr": 1e-3}, {"model.head.loss": "l1"}):
+        cfg = config(folder, tmp_path, **two | other)
+        spread_keys(cfg)
+        assert recipe_sha256(cfg) != begun, other
+
+
+def test_a_run_from_a_whole_model_says_so_also_when_it_is_resumed(folder, tmp_path):
+    build_runner(config(folder, tmp_path)).train()
+    start = tmp_path / "start.pth"
+    (tmp_path / "run" / "epoch_1.pth").rename(start)
+    (tmp_path / "run" / "last_checkpoint").unlink()
+    begun = checkpoint_record(start)
+    assert begun["origin"]["loaded"] is None
+    assert "starts_from" not in begun["origin"]["training"]["recipe"]
+    hashes = {begun["origin"]["recipe_sha256"]}
+    for resume in (False, True):
+        cfg = config(folder, tmp_path, load_from=str(start))
+        if resume:
+            cfg = config(folder, tmp_path, **{"train_cfg.max_epochs": 2})
+            set_resume(cfg, "newest")
+        build_runner(cfg).train()
+        found = checkpoint_record(tmp_path / "run" / f"epoch_{1 + resume}.pth")["origin"]
+        assert found["loaded"] == dict(file="start.pth", sha256=begun["sha256"])
+        assert found["training"]["recipe"]["starts_from"] == "a whole model"
+        hashes.add(found["recipe_sha256"])
+    assert len(hashes) == 3
 
 
 def test_an_unknown_precision_is_refused_for_tests_too(tmp_path):

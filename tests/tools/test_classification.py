@@ -263,6 +263,7 @@ def test_a_finetuned_model_is_tested_as_the_model_it_is(folder, checkpoint, tmp_
     started = result["checkpoint"]["started_from"]
     assert started["file"] == checkpoint.name and started["coverage"]["matched"] > 0
     assert result["run"]["training"]["total_batch"] == 8
+    assert "trained_heads" not in result["protocol"]
     assert result["selection"] == "last epoch"
     early = evaluate(
         "configs/cls/finetune_tiny.py",

@@ -107,7 +107,7 @@ def test_a_trained_detector_gives_the_same_number_in_a_new_process(coco, pretrai
         assert result["metrics"][name] == dict(value=score(runner, name), unit="percent")
     assert result["n_evaluated"] == result["n_dataset"] == 4
     assert result["selection"] == "last update" and result["task"] == "coco"
-    assert result["protocol"]["recipe"] == "vitdet"
+    assert result["protocol"]["recipe"] == "vitdet" and "trained_heads" not in result["protocol"]
     assert str(coco) not in json.dumps(result["protocol"])
     files = result["run"]["predictions"]
     detections = json.loads((tmp_path / "test" / files["bbox"]["file"]).read_text())
@@ -125,6 +125,7 @@ def test_a_trained_segmenter_gives_the_same_number_in_a_new_process(ade, pretrai
     result = in_a_new_process(SEG, tmp_path / "run" / "iter_2.pth", tmp_path / "test", opts)
     for name in ("mIoU", "aAcc", "mAcc"):
         assert result["metrics"][name]["value"] == pytest.approx(score(runner, name), abs=1e-9)
+    assert "trained_heads" not in result["protocol"]
     counts = np.load(tmp_path / "test" / result["outcomes"])
     assert counts["label"].shape == (4, 4)
     # two rows of every map are unlabelled and count for nothing
