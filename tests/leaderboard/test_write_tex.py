@@ -87,6 +87,21 @@ def test_all_parts_are_there_and_what_is_no_ranking_says_so(suite):
     assert "n = 1: no spread" in text
 
 
+def test_no_figure_stands_without_its_protocol(suite):
+    text = tex(suite)
+    overview = text.split(r"\midrule")[0]
+    for group in suite.groups:
+        assert rf"{escape(group.headline)}\\{group.fingerprint[:8]}" in overview
+    compared = text.split("Declared comparisons")[1].split(r"\end{longtable}")[0]
+    fingerprints = {item.fingerprint[:8] for item in suite.comparisons if item.fingerprint}
+    assert fingerprints and all(f" & {one} & " in compared for one in fingerprints)
+    stated = {item.protocol for item in suite.published}
+    assert None in stated and len(stated) > 5
+    published = unbroken(text.split("Published figures")[1])
+    for told in stated:
+        assert rf"{{\raggedright {escape(told or 'not stated', 1000)}\par}}" in published
+
+
 def test_every_source_is_whole_and_its_lines_may_end(suite):
     text = tex(suite)
     sources = {item.source for item in suite.published}

@@ -115,14 +115,15 @@ def table(
 ) -> str:
     """Cells of any text -> a longtable. ``form``: 'l', 'r' or 'p{3cm}' a column.
 
-    A cell of a paragraph column is shown whole, one of another loses its middle if it is long.
+    A cell of a paragraph column is shown whole, one of another loses its middle if it is long; one
+    of the header that is a tuple has a line for each of its parts.
     """
     shown = [whole if kind == "p" else escape for kind in re.sub(r"\{.*?\}", "", form)]
     told = [
         " & ".join(show(cell) for show, cell in zip(shown, line, strict=True)) + r" \\"
         for line in rows
     ]
-    head = " & ".join(map(escape, header)) + r" \\"
+    head = " & ".join(map(_heading, header)) + r" \\"
     return "\n".join(
         [
             rf"\begin{{longtable}}{{{form}}}",
@@ -133,6 +134,13 @@ def table(
             r"\end{longtable}",
         ]
     )
+
+
+def _heading(cell: object) -> str:
+    if not isinstance(cell, tuple):
+        return escape(cell)
+    lines = r"\\".join(escape(line, 16) for line in cell if line)
+    return rf"\shortstack[r]{{{lines}}}"
 
 
 def _letter(character: str) -> str:
@@ -151,13 +159,14 @@ def _overview(board: Leaderboard) -> list[str]:
     found, spreads = overview(board), escape(both_spreads(board), 2000)
     caption = (
         r"Headline figures: mean over pretraining seeds $\pm$ half its 95\,\% interval. A column "
-        rf"is one protocol on one data set; nothing is ranked across columns. {spreads}"
+        r"is one protocol, named by its fingerprint's first digits, on one data set; nothing is "
+        rf"ranked across columns. {spreads}"
     )
     tables = []
     for start in range(0, len(found.columns) if found.lines else 0, WIDEST):
         columns = found.columns[start : start + WIDEST]
         header = ["method", "arch", "epochs", "FLOPs"]
-        header += [f"{clean(c.task, 16)} {c.group.headline if c.group else NONE}" for c in columns]
+        header += [(c.task, *c.about.split(" · ")) for c in columns]
         rows = []
         for line in found.lines:
             epochs, _, flops, _ = line.cost.told() if line.cost else (NONE,) * 4
@@ -209,13 +218,14 @@ def _trials(board: Leaderboard) -> list[str]:
 def _comparisons(board: Leaderboard) -> list[str]:
     if not board.comparisons:
         return []
-    header = ("first", "second", "task", "metric", "difference", "pretraining seeds")
+    header = ("first", "second", "task", "protocol", "metric", "difference", "pretraining seeds")
     header += ("test images", "n", "p", "corrected", "detectable")
     rows, verdicts = [], []
     for item in board.comparisons:
         seeds = item.over_pretraining
         told = [clean(compared(item), 44), clean(item.second, 20), item.task or NONE]
-        told += [item.metric or NONE, score(seeds.value if seeds else None, sign=True)]
+        told += [item.fingerprint[:8] or NONE, item.metric or NONE]
+        told += [score(seeds.value if seeds else None, sign=True)]
         told += [span(seeds, sign=True), span(item.over_images, sign=True), len(item.pairs)]
         told += [p_value(item.p), p_value(item.corrected), score(item.detectable)]
         rows.append(told)
@@ -224,7 +234,7 @@ def _comparisons(board: Leaderboard) -> list[str]:
         r"Declared comparisons, paired over pretraining seeds; $p$ corrected after Holm over "
         "all declared tests, also those without results yet. Nothing else is called better."
     )
-    return [table(caption, header, rows, "llllrrrrrrr"), *verdicts]
+    return [table(caption, header, rows, "lllllrrrrrrr"), *verdicts]
 
 
 def _published(board: Leaderboard) -> list[str]:
@@ -232,10 +242,11 @@ def _published(board: Leaderboard) -> list[str]:
     for item in board.published:
         told = [clean(item.method, 30), item.arch, item.epochs or NONE, item.task, item.metric]
         second_hand = "second-hand" if item.second_hand else ""
-        rows.append([*told, f"{item.value:g}", item.source, second_hand])
+        stated = item.protocol or "not stated"
+        rows.append([*told, f"{item.value:g}", item.source, second_hand, stated])
     caption = "Published figures, under protocols of their own: in no ranking."
-    header = ("method", "arch", "epochs", "task", "metric", "value", "source", "")
-    return [table(caption, header, rows, "llrllrp{6cm}l")] if rows else []
+    header = ("method", "arch", "epochs", "task", "metric", "value", "source", "", "protocol")
+    return [table(caption, header, rows, "llrllrp{5cm}lp{5cm}")] if rows else []
 
 
 def _absent(board: Leaderboard) -> list[str]:
