@@ -49,6 +49,7 @@ class SampleCoco(CocoMetric):
     Attributes:
         n_evaluated: images scored.
         predictions: the files in ``dump_dir`` by kind, after an evaluation; on the main process.
+        outcomes: 'image_id' of the images scored, where these are not all of ``ann_file``.
         per_class: AP in percent by kind and category; a category without objects is left out.
 
     Raises:
@@ -91,6 +92,7 @@ class SampleCoco(CocoMetric):
         self.n_evaluated: int | None = None
         self.predictions: dict[str, Path] = {}
         self.per_class: dict[str, dict[str, float]] = {}
+        self.outcomes: dict[str, np.ndarray] = {}
         _check_annotations(self._coco_api, kinds, self.ann_file)
 
     @CocoMetric.dataset_meta.setter
@@ -119,6 +121,8 @@ class SampleCoco(CocoMetric):
         self.img_ids = _once([prediction["img_id"] for prediction in found])
         self.n_evaluated = len(found)
         self.predictions, self.per_class = {}, {}
+        part = len(self.img_ids) < len(self._coco_api.imgs)
+        self.outcomes = {"image_id": np.array(sorted(self.img_ids))} if part else {}
         if self.dump_dir is not None:
             Path(self.dump_dir).mkdir(parents=True, exist_ok=True)
         metrics: dict[str, float] = {}

@@ -140,9 +140,12 @@ def test_the_images_given_are_scored_not_all_of_the_file(tmp_path):
     metric = coco_metric(tmp_path, truth, metric="bbox", dump_dir=tmp_path)
     metrics = score(metric, samples)
     assert metric.n_evaluated == 4
+    assert metric.outcomes["image_id"].tolist() == sorted(s["img_id"] for s in samples)
     stats = by_hand(tmp_path, "bbox", images=[s["img_id"] for s in samples]).stats
     assert metrics["bbox_mAP"] == pytest.approx(100 * stats[0], abs=1e-9)
     assert stats[0] > by_hand(tmp_path, "bbox").stats[0]
+    score(metric, detections(masks, 5))
+    assert metric.outcomes == {}, "all of the file need no list"
 
 
 def test_a_second_evaluation_gives_the_same_and_without_dump_dir_no_file_stays(tmp_path):

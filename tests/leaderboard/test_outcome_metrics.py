@@ -19,17 +19,22 @@ from semaim_mm.leaderboard.outcome_metrics import Outcomes, outcome_metric
 from semaim_mm.leaderboard.write.board import by_content, write_leaderboard
 
 RIGHT = np.array([True, False, True, True])
+OF_IMAGES = dict(images="id", annotations="image_id")
 
 
 def once(metric):
     return {k: v[0] for k, v in metric.values(np.ones((1, metric.n), int)).items()}
 
 
-@pytest.fixture
-def coco(tmp_path):
-    """A COCO result with its detections -> (result, file of the ground truth)."""
+def coco_result(tmp_path, ids=None):
+    """A COCO result, of the images ``ids`` alone or of all -> (result, the ground truth's file)."""
     truth, found = scene(0)
-    whole = evaluate(truth, found)
+    shown = truth
+    if ids is not None:
+        found = [one for one in found if one["image_id"] in ids]
+        kept = {k: [x for x in truth[k] if x[key] in ids] for k, key in OF_IMAGES.items()}
+        shown = truth | kept
+    whole = evaluate(shown, found)
     folder = tmp_path / "ours/seed0"
     folder.mkdir(parents=True)
     (tmp_path / "truth.json").write_text(json.dumps(truth))
@@ -37,8 +42,9 @@ def coco(tmp_path):
     path = write(
         tmp_path,
         metrics=dict(bbox_mAP=100 * whole.stats[0], bbox_mAP_s=100 * whole.stats[3]),
-        n_evaluated=12,
-        n_dataset=12,
+        outcomes=None if ids is None else dict(image_id=np.array(ids)),
+        n_evaluated=12 if ids is None else len(ids),
+        n_dataset=12 if ids is None else len(ids),
         run=dict(
             predictions=dict(
                 bbox=dict(
@@ -49,6 +55,11 @@ def coco(tmp_path):
         ),
     )
     return trust(path), tmp_path / "truth.json"
+
+
+@pytest.fixture
+def coco(tmp_path):
+    return coco_result(tmp_path)
 
 
 def test_right_and_wrong_images_give_top1(tmp_path):
@@ -73,6 +84,15 @@ def test_detections_give_ap_with_the_ground_truth_named_by_data_or_manifest(coco
         metric = outcome_metric(result, {key: truth})
         reported = result.content["metrics"]["bbox_mAP"]["value"]
         assert once(metric)["bbox_mAP"] == pytest.approx(reported, abs=1e-9)
+
+
+def test_detections_on_a_part_of_the_test_set_are_resampled_on_that_part(tmp_path):
+    ids = [image["id"] for image in scene(0)[0]["images"]][2:9]
+    result, truth = coco_result(tmp_path, ids)
+    metric = outcome_metric(result, {"toy": truth})
+    assert metric.n == 7
+    reported = result.content["metrics"]["bbox_mAP"]["value"]
+    assert once(metric)["bbox_mAP"] == pytest.approx(reported, abs=1e-9)
 
 
 def test_detections_without_their_ground_truth_are_told_what_is_missing(coco):
