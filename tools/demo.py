@@ -9,6 +9,7 @@ from rich.console import Console
 
 from semaim_mm.analysis.run import analyze
 from semaim_mm.data.sample import build_sample_data, default_sample_path
+from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.write.board import write_leaderboard
 from semaim_mm.report.order_figure import write_order_figures
 from semaim_mm.runtime.launch import user_errors
@@ -39,8 +40,11 @@ def main() -> None:
     checkpoint = output_of(shown)
     if checkpoint.is_file():
         pictures = sorted((sample / "pretrain_val").glob("*.jpg"))[:4]
-        write_order_figures(checkpoint, pictures, out=spec.folder / "orders")
-        analyze(shown.config, [checkpoint], out=spec.folder / "analysis")
+        try:
+            write_order_figures(checkpoint, pictures, out=spec.folder / "orders")
+            analyze(shown.config, [checkpoint], out=spec.folder / "analysis")
+        except InputError as error:  # the table does not hang on its figures
+            console.print(f"Figures are missing from the page: {error}", soft_wrap=True)
     page = write_leaderboard(spec.folder, spec.folder / "leaderboard", console)
     console.print(f"Open {page} in a browser.", soft_wrap=True)
     sys.exit(exit_code(outcomes))

@@ -88,6 +88,21 @@ def _read_by(cfg: Config) -> set[str]:
     return found - {None}
 
 
+def without_manifest(stages: Sequence[Stage]) -> list[str]:
+    """Stages -> the folders of data that they read which no manifest stands for."""
+    found, seen = set(), set()
+    for stage in stages:
+        options = {k: v for k, v in stage.options.items() if k != "randomness.seed"}
+        if (told := (stage.config, canonical(options))) in seen:
+            continue
+        seen.add(told)
+        cfg = load_config(stage.config, stage.options)
+        spread_keys(cfg)
+        roots = {dataset.get("data_root") for _, dataset in datasets_of(cfg)} - {None}
+        found |= {str(root) for root in roots if Path(root).is_dir() and manifest_of(root) is None}
+    return sorted(found)
+
+
 def read_state(stage: Stage) -> dict[str, Any] | None:
     """-> a stage's record, None where there is none that can be read."""
     try:

@@ -3,12 +3,15 @@
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from statistics import median
 from typing import NamedTuple
 
+from semaim_mm.report.result import canonical
 from semaim_mm.suite.stages import Stage
 from semaim_mm.suite.state import read_state
 
 SHIPPED = "measured_seconds.json"
+COSTLY = ("train_cfg.", "model.backbone.arch")  # length, and width and depth
 
 
 class Expected(NamedTuple):
@@ -26,26 +29,34 @@ def shipped() -> Mapping:
 def expectations(stages: Sequence[Stage]) -> dict[str, Expected]:
     """Stages -> what each is expected to take, by name; one whose like never ran is left out.
 
-    Alike are stages of the same leaf and kind that train as long.
+    Here the same stage of another seed comes before the median of those alike (``kind_of``), and
+    what was measured elsewhere last.
     """
-    here: dict[tuple, float] = {}
+    same: dict[tuple, float] = {}
+    alike: dict[str, list[float]] = {}
     for stage in stages:
         record = read_state(stage)
         if record and record.get("status") == "complete" and record.get("seconds"):
-            here[_kind(stage)] = record["seconds"]
+            same[_but_for_its_seed(stage)] = record["seconds"]
+            alike.setdefault(kind_of(stage), []).append(record["seconds"])
+    here = {kind: median(seconds) for kind, seconds in alike.items()}
     before = shipped()["seconds"]
     found = {}
     for stage in stages:
-        if (seconds := here.get(_kind(stage))) is not None:
-            found[stage.name] = Expected(seconds, False)
-            continue
-        leaf, kind, length = _kind(stage)
-        seconds = None if length else before.get(f"{leaf} {kind}")
+        seconds = same.get(_but_for_its_seed(stage), here.get(kind_of(stage)))
         if seconds is not None:
+            found[stage.name] = Expected(seconds, False)
+        elif (seconds := before.get(kind_of(stage))) is not None:
             found[stage.name] = Expected(seconds, True)
     return found
 
 
-def _kind(stage: Stage) -> tuple:
-    length = {k: v for k, v in stage.options.items() if k.startswith("train_cfg.")}
-    return stage.config, stage.kind, tuple(sorted(length.items()))
+def kind_of(stage: Stage) -> str:
+    """A stage -> its leaf, its kind and the options that its cost hangs on most, in one text."""
+    costly = {k: v for k, v in stage.options.items() if k.startswith(COSTLY)}
+    return " ".join([stage.config, stage.kind, *(f"{k}={costly[k]}" for k in sorted(costly))])
+
+
+def _but_for_its_seed(stage: Stage) -> tuple:
+    options = {k: v for k, v in stage.options.items() if k != "randomness.seed"}
+    return stage.config, stage.kind, canonical(options)

@@ -21,7 +21,7 @@ from semaim_mm.suite.stages import (
     shell_line,
     sorted_by_need,
 )
-from semaim_mm.suite.state import is_finished, key_of
+from semaim_mm.suite.state import is_finished, key_of, without_manifest
 from semaim_mm.suite.times import expectations, shipped
 
 
@@ -53,6 +53,11 @@ def plan_table(stages: Sequence[Stage]) -> Table:
         view.caption = f"expected, one after another: {told}"
     if elsewhere:
         view.caption += f"\n* measured on {shipped()['machine']}"
+    if unlisted := without_manifest(stages):
+        view.caption += (
+            f"\nno manifest in {', '.join(unlisted)}: if images change there, nothing is run anew; "
+            "tools/prepare_data.py writes one"
+        )
     return view
 
 

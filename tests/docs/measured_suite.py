@@ -28,7 +28,7 @@ from semaim_mm.leaderboard.write.text import NONE, p_value, score, span, with_ma
 from semaim_mm.suite.spec import read_spec
 from semaim_mm.suite.stages import Stage, plan
 from semaim_mm.suite.state import read_state
-from semaim_mm.suite.times import SHIPPED
+from semaim_mm.suite.times import SHIPPED, kind_of
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "measured" / "suites"
@@ -157,16 +157,12 @@ def comparison_table(name: str) -> str:
 
 
 def times(stages: Sequence[Stage], command: str, machine: str, date: str) -> dict[str, Any]:
-    """Stages -> the median seconds of each leaf and kind, as ``semaim_mm/suite/times.py`` reads.
-
-    Left out are stages of another length than their leaf's.
-    """
+    """Stages -> the median seconds of each kind, as ``semaim_mm/suite/times.py`` reads them."""
     found: dict[str, list[float]] = {}
     for stage in stages:
         record = read_state(stage) or {}
-        longer = any(key.startswith("train_cfg.") for key in stage.options)
-        if record.get("status") == "complete" and not longer:
-            found.setdefault(f"{stage.config} {stage.kind}", []).append(record["seconds"])
+        if record.get("status") == "complete":
+            found.setdefault(kind_of(stage), []).append(record["seconds"])
     seconds = {key: round(median(values)) for key, values in sorted(found.items())}
     return dict(machine=machine, date=date, command=command, seconds=seconds)
 

@@ -66,7 +66,7 @@ def test_detection_shows_more_than_its_headline(board):
     assert measured_suite.beside(board.groups[0]) == []
 
 
-def test_expected_times_are_medians_of_what_is_as_long_as_its_leaf(tmp_path):
+def test_expected_times_are_medians_of_what_is_as_long(tmp_path):
     stages = [stage(tmp_path, n) for n in range(3)]
     longer = stage(tmp_path, 3, **{"train_cfg.max_epochs": 4})
     for each, seconds in zip([*stages, longer], (1.0, 9.0, 2.4, 50.0), strict=True):
@@ -74,4 +74,4 @@ def test_expected_times_are_medians_of_what_is_as_long_as_its_leaf(tmp_path):
     unfinished = stage(tmp_path, 4, "train")
     write_state(unfinished, status="running")
     found = measured_suite.times([*stages, longer, unfinished], "run me", "a box", "2026-01-01")
-    assert found["seconds"] == {"leaf.py test": 2}
+    assert found["seconds"] == {"leaf.py test": 2, "leaf.py test train_cfg.max_epochs=4": 50}

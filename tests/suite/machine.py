@@ -84,7 +84,8 @@ class Job:
             return 2
         output = output_of(self.stage)
         if self.stage.kind == "test" and self.machine.score:
-            write(output.parent, folder=".", score=self.machine.score(self.stage))
+            score = self.machine.score(self.stage)
+            write(output.parent, self.stage.method, folder=".", score=score)
         else:
             output.write_text(f"{self.stage.name} from {self.command}")
         if self.stage.kind != "test":

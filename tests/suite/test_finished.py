@@ -8,8 +8,8 @@ import pytest
 from machine import Machine, spec_in
 
 from semaim_mm.suite.stages import output_of, plan
-from semaim_mm.suite.state import key_of, read_state, write_state
-from semaim_mm.suite.view import states_of
+from semaim_mm.suite.state import key_of, read_state, without_manifest, write_state
+from semaim_mm.suite.view import plan_table, states_of
 
 
 @pytest.fixture
@@ -45,6 +45,20 @@ def test_weights_that_a_config_names_itself_count_by_their_content(tmp_path):
         teacher.write_text(content)
         keys.append(key_of(taught))
     assert len(set(keys)) == 3
+
+
+def test_a_plan_names_the_data_whose_changes_would_go_unseen(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEMAIM_DATA", str(tmp_path / "data"))
+    sample = tmp_path / "data" / "sample"
+    stages = plan(spec_in(tmp_path))
+    assert without_manifest(stages) == [], "a folder that is not there stops the run itself"
+    sample.mkdir(parents=True)
+    (told,) = without_manifest(stages)
+    assert told == str(sample)
+    assert f"no manifest in {told}: if images change there" in plan_table(stages).caption
+    (sample / "manifest.json").write_text("{}")
+    assert without_manifest(stages) == []
+    assert "manifest" not in plan_table(stages).caption
 
 
 def test_a_checkpoint_may_be_deleted_once_all_that_start_from_it_are_finished(tmp_path, machine):

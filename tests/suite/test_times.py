@@ -39,6 +39,28 @@ def test_a_longer_training_is_expected_to_take_what_only_its_like_took(tmp_path,
     assert set(expectations(stages)) == {"semantic/seed0/pretrain"}
 
 
+def test_of_stages_alike_the_same_one_of_another_seed_counts_most(tmp_path, monkeypatch):
+    monkeypatch.setattr(times, "shipped", lambda: dict(seconds={}))
+    stages = [s for s in plan(spec_in(tmp_path)) if s.kind == "pretrain"]
+    assert [stage.seed for stage in stages] == [0, 1]
+    # three cells of a grid, one of them wider, by two seeds
+    cells = [
+        stage._replace(
+            name=f"{option}/{stage.seed}",
+            folder=tmp_path / option / str(stage.seed),
+            options=stage.options | {option: 1},
+        )
+        for stage in stages
+        for option in ("model.order", "model.loss", "model.backbone.arch.embed_dims")
+    ]
+    for cell, seconds in zip(cells[:2], (10.0, 30.0), strict=True):
+        write_state(cell, status="complete", seconds=seconds)
+    found = {name: expected.seconds for name, expected in expectations([*stages, *cells]).items()}
+    assert (found["model.order/1"], found["model.loss/1"]) == (10, 30)
+    assert found["semantic/seed0/pretrain"] == 20
+    assert not any("embed_dims" in name for name in found)
+
+
 def test_the_plan_names_what_it_does_not_know_and_where_times_come_from(tmp_path):
     console = Console(width=200, record=True, file=StringIO())
     stages = plan(spec_in(tmp_path))
@@ -52,5 +74,5 @@ def test_the_plan_names_what_it_does_not_know_and_where_times_come_from(tmp_path
 
 def test_shipped_times_are_of_leaves_that_exist():
     for name, seconds in shipped()["seconds"].items():
-        leaf, kind = name.split()
+        leaf, kind, *_ = name.split()
         assert Path(leaf).is_file() and kind in ("pretrain", "train", "test") and seconds > 0
