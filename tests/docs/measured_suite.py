@@ -3,7 +3,8 @@
 ``python tests/docs/measured_suite.py configs/suites/small.py`` reads the finished suite's folder
 and writes ``docs/measured/suites/small.json``; with ``--times`` also the times that a plan expects
 (``semaim_mm/suite/measured_seconds.json``). With ``--so-far`` a suite that is still under way is
-published too, and its table says how much of it is there.
+published too, and its table says how much of it is there. The last row is measured here: what
+the models that a task trains score untrained, head and all, a minute or two in all.
 Then ``python tests/docs/doc_blocks.py`` writes the tables that ``<!-- made: suite small -->`` and
 ``<!-- made: comparisons small -->`` mark.
 """
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from semaim_mm.errors import InputError
@@ -25,7 +27,9 @@ from semaim_mm.leaderboard.model import Group, Leaderboard
 from semaim_mm.leaderboard.write.markdown import table
 from semaim_mm.leaderboard.write.overview import Column, Entry, overview
 from semaim_mm.leaderboard.write.text import NONE, p_value, score, span, with_margin
-from semaim_mm.suite.spec import read_spec
+from semaim_mm.runtime.evaluate import evaluate
+from semaim_mm.runtime.launch import load_config
+from semaim_mm.suite.spec import Spec, read_spec
 from semaim_mm.suite.stages import Stage, plan
 from semaim_mm.suite.state import read_state
 from semaim_mm.suite.times import SHIPPED, kind_of
@@ -88,6 +92,19 @@ def digest(
     )
 
 
+def untrained(spec: Spec) -> dict[str, dict[str, float]]:
+    """A suite -> the metrics of every task's untrained model, in percent; of those that train."""
+    found = {}
+    for task in spec.tasks.values():
+        if load_config(task.config).get("train_cfg") is None:
+            continue
+        with TemporaryDirectory() as folder:
+            result = evaluate(task.config, "random", folder, dict(task.options))
+        metrics = result["metrics"].items()
+        found[result["task"]] = {metric: round(item["value"], 4) for metric, item in metrics}
+    return found
+
+
 def _cells(
     entries: dict[int, Entry], columns: Sequence[tuple[Column, str]]
 ) -> list[list[dict[str, Any]]]:
@@ -123,6 +140,9 @@ def suite_table(name: str) -> str:
         epochs, _, flops, _ = row["cost"] or (NONE,) * 4
         cells = ["; ".join(with_margin(Interval(**i)) for i in cell) for cell in row["cells"]]
         rows.append([row["method"], epochs, flops, *(cell or NONE for cell in cells)])
+    if scores := found.get("untrained"):
+        values = (scores.get(c["task"], {}).get(c["metric"]) for c in found["columns"])
+        rows.append(["untrained, head and all", NONE, NONE, *map(score, values)])
     told = (
         f"{about(found)}, `docs/measured/suites/{name}.json`. Mean over pretraining seeds ± half "
         "its 95 % interval, in percent."
@@ -176,7 +196,7 @@ def main() -> None:
     spec = read_spec(args.spec)
     stages, command = plan(spec), f"python tools/transfer.py {args.spec}"
     board = asked_board(spec.folder, read_asked(spec.folder))
-    found = digest(board, stages, command, args.so_far)
+    found = digest(board, stages, command, args.so_far) | dict(untrained=untrained(spec))
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / f"{spec.name}.json").write_text(told(found))
     if args.times:

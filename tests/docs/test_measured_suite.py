@@ -10,7 +10,8 @@ from boards import write_suite
 
 from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.asked import asked_board, read_asked
-from semaim_mm.leaderboard.write.text import with_margin
+from semaim_mm.leaderboard.write.text import NONE, with_margin
+from semaim_mm.suite.spec import read_spec
 from semaim_mm.suite.stages import Stage
 from semaim_mm.suite.state import write_state
 
@@ -58,6 +59,31 @@ def test_the_tables_are_those_of_the_results(board, tmp_path, monkeypatch):
             assert any(shown in line and row.method in line for line in lines)
     compared = measured_suite.comparison_table("tiny")
     assert board.comparisons and all(item.verdict in compared for item in board.comparisons)
+
+
+def test_the_last_row_is_of_models_that_nobody_trained(board, tmp_path, monkeypatch):
+    tasks = dict(knn="configs/cls/knn_tiny.py", ade20k="configs/seg/upernet_tiny.py")
+    (tmp_path / "toy.py").write_text(f"methods = dict(m=dict(checkpoint='random'))\n{tasks=}\n")
+    spec, asked = read_spec(str(tmp_path / "toy.py")), []
+
+    def measured(config, checkpoint, folder, options):
+        asked.append((config, checkpoint))
+        return dict(task="knn", metrics=dict(top1=dict(value=12.345678, unit="percent")))
+
+    monkeypatch.setattr(measured_suite, "evaluate", measured)
+    found = measured_suite.untrained(spec)
+    assert asked == [("configs/seg/upernet_tiny.py", "random")], "k-NN trains nothing"
+    assert found == {"knn": {"top1": 12.3457}}
+    monkeypatch.setattr(measured_suite, "FOLDER", tmp_path)
+    whole = measured_suite.digest(replace(board, absent=(), excluded=()), [], "run me")
+    (tmp_path / "tiny.json").write_text(measured_suite.told(whole | dict(untrained=found)))
+    last = measured_suite.suite_table("tiny").strip().splitlines()[-1]
+    cells = [cell.strip() for cell in last.strip("|").split("|")]
+    assert cells[0] == "untrained, head and all"
+    shown = [
+        "12.35" if (c["task"], c["metric"]) == ("knn", "top1") else NONE for c in whole["columns"]
+    ]
+    assert cells[3:] == shown and "12.35" in shown
 
 
 def test_detection_shows_more_than_its_headline(board):
