@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from semaim_mm.errors import InputError
-from semaim_mm.interop.backbone_file import backbone_of
+from semaim_mm.interop.backbone_file import backbone_of, check_shapes
 from semaim_mm.interop.checkpoint_file import read_file, sha256_of, state_dict_of
 from semaim_mm.interop.efficientnet_names import MARKER, to_timm_efficientnet
 from semaim_mm.interop.families import flatten
 from semaim_mm.interop.refusals import describe
-from semaim_mm.interop.timm_names import to_timm
+from semaim_mm.interop.renaming import GridGuess
+from semaim_mm.interop.timm_names import rename, to_timm
 from semaim_mm.pretrain.targets.teacher_activation import check_activation
 
 # the projection to the space shared with text: its name, and whether it is stored transposed
@@ -75,15 +76,30 @@ def fill_teacher(teacher: nn.Module, path: str | Path, name: str) -> str:
     return sha256_of(path)
 
 
+def is_plain(teacher: nn.Module) -> bool:
+    """Whether SemAIMViT could hold the timm model's weights: then files of any names are read."""
+    if type(teacher).__name__ != "VisionTransformer":
+        return False
+    guess = GridGuess(hint=_grid_of(teacher))
+    try:
+        check_shapes(rename(teacher.state_dict(), guess).state, "the model")
+    except InputError:
+        return False
+    return True
+
+
+def _grid_of(teacher: nn.Module) -> tuple[int, int]:
+    return tuple(teacher.patch_embed.grid_size)
+
+
 def _names_read(teacher: nn.Module, name: str) -> str:
     """-> what else to do where other libraries' names are not read, '' where they are."""
-    kind = type(teacher).__name__
-    if kind == "VisionTransformer" or not hasattr(teacher, "patch_embed"):
+    if not hasattr(teacher, "patch_embed") or is_plain(teacher):
         return ""
     return (
-        f" timm builds {name} as {kind}, of which timm's names and those that timm converts are "
-        "read, Hugging Face's are not: take timm's own file (model.safetensors of "
-        f"huggingface.co/timm/{name})."
+        f" timm builds {name} as {type(teacher).__name__} with parts that SemAIMViT lacks, so "
+        "timm's names and those that timm converts are read, Hugging Face's are not: take timm's "
+        f"own file (model.safetensors of huggingface.co/timm/{name})."
     )
 
 
@@ -92,10 +108,10 @@ def _timm_state(
 ) -> dict[str, Tensor]:
     """What the file holds -> the tower's weights in timm's names, on the model's grid."""
     convert = getattr(sys.modules[type(teacher).__module__], "checkpoint_filter_fn", None)
-    if type(teacher).__name__ == "VisionTransformer":
-        file = backbone_of(content, path)
+    if is_plain(teacher):
+        file = backbone_of(content, path, guess=GridGuess(hint=_grid_of(teacher)))
         check_activation(teacher, file.origin, flatten(content), path, name)
-        layout = dict(file.origin.layout)
+        layout = file.origin.layout | dict(scales="ls")  # DeiT III's authors call them gamma
         if getattr(teacher, "no_embed_class", False):
             layout["positions"] = "patches"
         state = to_timm(file.state, layout)

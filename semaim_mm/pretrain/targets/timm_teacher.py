@@ -34,8 +34,8 @@ class TimmTeacher(BaseModule):
         model: timm's name, with its tag: 'vit_base_patch16_224.dino'. The tag says how inputs are
             normalised; weights are never downloaded.
         weights: file of the weights, in timm's, the method's own, Hugging Face's or OpenAI's names.
-            Hugging Face's are read for timm's class VisionTransformer alone: of DINOv3 and other
-            models of timm's class Eva take timm's own file, or the authors' where timm converts it.
+            Hugging Face's and OpenAI's are read for plain ViTs alone: of what SemAIMViT can't be
+            (DINOv3, SwiGLU, parallel blocks, BEiT) take timm's file, or one that timm converts.
         patch_size: of the student, in pixels.
         normalize: 'teacher' for the mean and std that the tag names, 'imagenet' for ImageNet's,
             'student' for images as they come, or dict(mean=..., std=...) of pixels in 0..255.
@@ -46,7 +46,7 @@ class TimmTeacher(BaseModule):
         scale: what images were normalised with; the student's where it is built by SemAIM.
 
     Raises:
-        InputError: no weights named, a model that timm lacks or that takes no other image sizes.
+        InputError: no weights named, a model that timm lacks or that has no tokens of one width.
     """
 
     gives_tokens = True
@@ -95,14 +95,13 @@ class TimmTeacher(BaseModule):
     def _build(self) -> nn.Module:
         args = dict(dynamic_img_size=True) | self._head_args() | self.model_args
         try:
-            teacher = timm.create_model(self.model_name, pretrained=False, **args)
+            teacher = self._create(args)
             if getattr(teacher, "global_pool", "") == "map":  # attention pooling is not run here
-                args["global_pool"] = ""
-                teacher = timm.create_model(self.model_name, pretrained=False, **args)
+                teacher = self._create(args | dict(global_pool=""))
         except (RuntimeError, TypeError) as error:
             raise InputError(
                 f"timm can't build the teacher {self.model_name!r} ({error}); name a ViT of "
-                "timm.list_models('vit_*', pretrained=True) that takes dynamic_img_size."
+                "timm.list_models('vit_*', pretrained=True), and arguments that it takes."
             ) from error
         if not hasattr(teacher, "num_prefix_tokens") or not hasattr(teacher, "patch_embed"):
             raise InputError(
@@ -110,6 +109,16 @@ class TimmTeacher(BaseModule):
                 "of one width; name a ViT of timm."
             )
         return teacher
+
+    def _create(self, args: dict[str, Any]) -> nn.Module:
+        try:
+            return timm.create_model(self.model_name, pretrained=False, **args)
+        except TypeError as error:
+            if "dynamic_img_size" not in str(error) or "dynamic_img_size" in self.model_args:
+                raise
+            # BEiT and others with tables of relative positions: images of one size
+            fixed = {key: value for key, value in args.items() if key != "dynamic_img_size"}
+            return timm.create_model(self.model_name, pretrained=False, **fixed)
 
     def load(self) -> nn.Module:
         """-> the teacher with its weights; the file is read at the first call."""
@@ -171,7 +180,7 @@ class TimmTeacher(BaseModule):
         with torch.inference_mode():
             with torch.autocast(kind, enabled=False):
                 x = self.scale.convert(imgs.float(), self.teacher_scale)
-                x, grid = self.fitted(x, self._patch_of(teacher))
+                x, grid = self.fitted(x, self._patch_of(teacher), self._only_size(teacher))
             with torch.autocast(kind, dtype=dtype, enabled=precision != "fp32"):
                 tokens = self.tokens(teacher, x)
             with torch.autocast(kind, enabled=False):
@@ -194,14 +203,21 @@ class TimmTeacher(BaseModule):
         return torch.cat([first, patches], dim=1)
 
     def _patch_of(self, teacher: nn.Module) -> tuple[int, int]:
-        return tuple(teacher.patch_embed.patch_size)
+        return tuple(teacher.patch_embed.feat_ratio(as_scalar=False))
+
+    def _only_size(self, teacher: nn.Module) -> tuple[int, int] | None:
+        """-> the one size of images that the teacher takes, None where it takes others too."""
+        embed = getattr(teacher, "patch_embed", None)
+        return tuple(embed.img_size) if getattr(embed, "strict_img_size", False) else None
 
     def _rows(self, teacher: nn.Module, imgs: Tensor) -> tuple[int, int]:
         sides = zip(imgs.shape[2:], self._patch_of(teacher), strict=True)
         return tuple(side // patch for side, patch in sides)
 
-    def fitted(self, imgs: Tensor, patch: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
-        """(B, 3, H, W) -> images of a size that the teacher tiles, and the student's grid."""
+    def fitted(
+        self, imgs: Tensor, patch: tuple[int, int], only: tuple[int, int] | None = None
+    ) -> tuple[Tensor, tuple[int, int]]:
+        """(B, 3, H, W) -> images of a size that the teacher takes, and the student's grid."""
         if imgs.shape[2] % self.patch_size or imgs.shape[3] % self.patch_size:
             raise InputError(
                 f"Images of {imgs.shape[2]} x {imgs.shape[3]} pixels can't be cut into patches of "
@@ -212,7 +228,14 @@ class TimmTeacher(BaseModule):
             size = (grid[0] * patch[0], grid[1] * patch[1])
         else:
             sides = zip(imgs.shape[2:], patch, strict=True)
-            size = tuple(max(1, round(side / p)) * p for side, p in sides)
+            size = only or tuple(max(1, round(side / p)) * p for side, p in sides)
+        if only not in (None, size):
+            raise InputError(
+                f"{self.model_name} takes images of {only[0]} x {only[1]} pixels alone, and "
+                f"{size[0]} x {size[1]} have the student's {grid[0]} x {grid[1]} patches: set "
+                f"target_generator.model_args.img_size=({size[0]}, {size[1]}), to which its "
+                "positions are resampled, or fit='tokens'."
+            )
         if size != tuple(imgs.shape[2:]):
             imgs = F.interpolate(imgs, size, mode="bicubic", antialias=True)
         return imgs, grid

@@ -214,7 +214,7 @@ def test_a_file_that_does_not_hold_the_whole_teacher_is_refused(change, sentence
     [
         (dict(model="vit_nonsense"), "can't build the teacher 'vit_nonsense'"),
         (dict(model="resnet18"), "resnet18"),
-        (dict(model="beit_base_patch16_224"), "dynamic_img_size"),
+        (dict(model="vit_tiny_patch16_224", model_args=dict(depht=2)), "can't build.*depht"),
         (dict(fit="pixels"), "fit='pixels' is none of image, tokens"),
         (dict(normalize="clip"), "normalize='clip' is none of teacher, imagenet, student"),
     ],
