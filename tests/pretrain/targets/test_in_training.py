@@ -92,6 +92,32 @@ def test_own_targets_train_with_every_order(order, kind, source, tiny_model, img
         assert all(parameter.grad is None for parameter in model.ema.parameters())
 
 
+@pytest.mark.parametrize("order", sorted(set(ORDERS.module_dict) - {"Order"}))
+def test_a_teachers_target_trains_with_the_map_of_the_averaged_copy(
+    order, tiny_model, teacher, imgs, monkeypatch
+):
+    """Where the authors' code breaks."""
+    ema = dict(ema=dict(), similarity_from="ema")
+    model = tiny_model(target_generator=teacher, head=dict(loss="unit_l2"), order=order, **ema)
+    moved(model).train()
+    needs_map = model.order.similarity is not None
+    copy = counted(monkeypatch, model.ema.module, "encode")
+    online = counted(monkeypatch, model.backbone, "encode")
+    found = model(imgs, None, mode="loss")["loss"]
+    assert (len(copy), len(online)) == (int(needs_map), 0)
+    found.backward()
+    assert torch.isfinite(found)
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad, name
+    assert all(parameter.grad is None for parameter in model.ema.parameters())
+    target = model.target(imgs)
+    assert torch.equal(target.values, model.target_generator(imgs).values)
+    draws, again = (Draws(torch.tensor([[1], [2]])) for _ in range(2))
+    by_copy = model.similarity(imgs, model.order.similarity, averaged=True) if needs_map else None
+    ranks = model.generation_ranks(imgs, target, draws)
+    assert torch.equal(ranks, model.order.ranks(GRID, again, by_copy))
+
+
 def test_no_gradient_flows_through_the_target(tiny_model, imgs):
     model = tiny_model(**ONLINE, head=dict(loss="unit_l2"))
     keys = torch.rand(2, 15, generator=torch.Generator().manual_seed(0))
