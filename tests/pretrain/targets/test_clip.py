@@ -120,11 +120,35 @@ def test_hugging_faces_tower_with_its_projection_is_the_same(imgs, tmp_path):
     assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("name", "width"), [(CLIP, 512), ("vit_large_patch14_clip_quickgelu_224.openai", 768)]
-)
+LARGE = "vit_large_patch14_clip_quickgelu_224.openai"
+
+
+@pytest.mark.parametrize(("name", "width"), [(CLIP, 512), (LARGE, 768)])
 def test_the_towers_of_the_paper_and_larger_have_their_own_width(name, width):
     assert CLIPTeacher(name, weights="absent.pt").out_dims == width
+
+
+@pytest.mark.parametrize("student", [14, 16])
+@pytest.mark.parametrize("names", ["timm's", "OpenAI's"])
+def test_tokens_of_patch_14_and_projection_768_are_timms(student, names, tmp_path):
+    """A tower as ViT-L/14 but for its width and depth; students of its own patches and of 16."""
+    args = dict(SMALL, img_size=56, num_classes=768)
+    tower = random_teacher(LARGE, **args, dynamic_img_size=True)
+    nn.init.zeros_(tower.head.bias)
+    state = tower.state_dict()
+    path = save(state if names == "timm's" else openai_names(state), tmp_path / "large.pth")
+    target = CLIPTeacher(LARGE, weights=path, model_args=args, patch_size=student)
+    random = torch.Generator().manual_seed(3)
+    imgs = torch.randn(2, 3, 4 * student, 6 * student, generator=random)
+    seen = rescaled(imgs, *SCALE)
+    if student != 14:
+        seen = nn.functional.interpolate(seen, (56, 84), mode="bicubic", antialias=True)
+    with torch.no_grad():
+        expected, pooled = tower.head(tower.forward_features(seen)), tower(seen)
+    found = target(imgs)
+    assert found.tokens.shape == (2, 25, 768) and target.out_dims == 768
+    assert_close(found.tokens, expected, rtol=1e-5, atol=1e-5)
+    assert_close(found.tokens[:, 0], pooled, rtol=1e-5, atol=1e-5)
 
 
 def test_a_file_without_a_projection_and_a_model_without_one_are_refused(tower, imgs, tmp_path):
