@@ -12,15 +12,14 @@ from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.registry import DATASETS, init_default_scope
 from mmpretrain.registry import MODELS
-from safetensors.torch import save_file
 from torch import Tensor
 
 from semaim_mm.data.held_out import innermost
 from semaim_mm.data.keyed import KeyedDataset, SampleKey
 from semaim_mm.data.prepare.manifest import data_record
 from semaim_mm.errors import InputError
-from semaim_mm.interop.checkpoint_file import sha256_of
-from semaim_mm.pretrain.targets.cached import INDEX, CachedTarget, marks_of
+from semaim_mm.pretrain.targets.cached import CachedTarget, marks_of
+from semaim_mm.pretrain.targets.feature_shards import INDEX, write_shard
 from semaim_mm.report.result import replacing
 from semaim_mm.runtime.spread import spread_keys
 
@@ -60,9 +59,7 @@ def write_cache(
             )
         tokens, marks = (torch.cat(each) for each in zip(*parts, strict=True))
         path = target.folder / f"{start // shard_size:05d}.safetensors"
-        with replacing(path) as temporary:
-            save_file(dict(tokens=tokens, marks=marks), temporary)
-        shards.append(dict(file=path.name, sha256=sha256_of(path)))
+        shards.append(write_shard(path, tokens, marks))
     index = dict(
         teacher=target.teacher.record(),
         data=data_record(innermost(cfg.train_dataloader.dataset)),
@@ -75,6 +72,18 @@ def write_cache(
     with replacing(target.folder / INDEX) as temporary:
         temporary.write_text(json.dumps(index, indent=1) + "\n")
     return index, target.folder
+
+
+def verify_cache(cfg: Config) -> tuple[dict[str, Any], Path]:
+    """Hash every shard of a leaf's cache; -> its index and folder.
+
+    Raises InputError where one is missing or was changed, or the features are of another teacher.
+    """
+    init_default_scope(cfg.default_scope)
+    target = cached_target(MODELS.build(cfg.model))
+    shards = target.open()
+    shards.verify()
+    return dict(shards.index), target.folder
 
 
 def cached_target(model: torch.nn.Module) -> CachedTarget:

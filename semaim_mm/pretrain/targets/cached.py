@@ -3,7 +3,6 @@
 ``tools/cache_teacher.py`` writes them. Legend: B images, L patches, D the teacher's token width.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -12,14 +11,12 @@ from typing import Any
 import torch
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
-from safetensors import safe_open
 from torch import Tensor
 
 from semaim_mm.errors import InputError
-from semaim_mm.interop.checkpoint_file import sha256_of
 from semaim_mm.pretrain.targets.base import STUDENT, Student, Target, build_target
+from semaim_mm.pretrain.targets.feature_shards import FeatureShards, read_index
 
-INDEX = "index.json"
 MARKS = 4  # numbers that stand for an image's pixels
 
 
@@ -39,12 +36,13 @@ def _weights(length: int) -> Tensor:
 class CachedTarget(BaseModule):
     """A frozen teacher's tokens by sample id; the teacher itself only where images have no id.
 
-    Images without an id are those of validation. A training image is compared with the one that
-    the teacher saw, by ``MARKS`` sums of its pixels.
+    Images without an id are those of validation; the teacher's weights are loaded at the first of
+    them. A training image is compared with the one that the teacher saw, by ``MARKS`` sums of its
+    pixels; when shards are checked says ``feature_shards.py``.
 
     Args:
         teacher: config of the teacher; its weights' SHA-256 must be the cache's, their file may
-            have another name.
+            have another name, or be absent where no image without an id is met.
         folder: what ``tools/cache_teacher.py`` wrote.
         student: what the teacher takes from the model; SemAIM says it.
 
@@ -66,8 +64,7 @@ class CachedTarget(BaseModule):
             )
         self.folder = Path(folder)
         self.out_dims, self.patch_size = self.teacher.out_dims, self.teacher.patch_size
-        self._index: dict[str, Any] = {}
-        self._files: dict[int, Any] = {}
+        self._shards: FeatureShards | None = None
 
     @classmethod
     def defaults(cls, student: Student) -> dict[str, Any]:
@@ -77,17 +74,21 @@ class CachedTarget(BaseModule):
         self.open()
         self._is_init = True
 
-    def open(self) -> Mapping[str, Any]:
-        """-> the cache's index, checked against the teacher and its shards at the first call."""
-        if self._index:
-            return self._index
-        path = self.folder / INDEX
-        if not path.is_file():
-            raise InputError(
-                f"There are no cached features at {self.folder} (no {INDEX}); write them by "
-                "tools/cache_teacher.py CONFIG, or set target_generator.folder."
-            )
-        index, mine = json.loads(path.read_text()), self.teacher.record()
+    def open(self) -> FeatureShards:
+        """-> the features, whose teacher, grid and files' sizes are checked at the first call."""
+        if self._shards is not None:
+            return self._shards
+        index = read_index(self.folder)
+        self._check(index)
+        self._shards = FeatureShards(self.folder, index)
+        return self._shards
+
+    def _check(self, index: Mapping[str, Any]) -> None:
+        weights = getattr(self.teacher, "weights", None)
+        if weights is not None and not Path(weights).is_file():
+            # held against the file, should it be there when an image without an id comes
+            self.teacher.digest = index["teacher"]["sha256"]
+        mine = self.teacher.record()
         told = [key for key in mine if key != "weights"]  # a file's name says nothing of it
         other = [key for key in told if index["teacher"].get(key) != mine[key]]
         if other:
@@ -102,30 +103,25 @@ class CachedTarget(BaseModule):
             raise self._other_grid(
                 f"patches of {index['patch_size']} pixels", f"patches of {self.patch_size}"
             )
-        for shard in index["shards"]:
-            file = self.folder / shard["file"]
-            if not file.is_file() or sha256_of(file) != shard["sha256"]:
-                raise InputError(
-                    f"{file} is missing or not what was written (its SHA-256 differs from "
-                    f"{INDEX}'s); write the cache anew by tools/cache_teacher.py."
-                )
-        self._index = index
-        return index
+
+    def mean(self) -> Tensor:
+        """-> (1, L, D) float32: the mean values of all images that were cached."""
+        return self.open().mean()[None, 1:]
 
     def forward(self, imgs: Tensor, ids: Sequence[int] | None = None) -> Target:
         """(B, 3, H, W), the samples' ids -> values (B, L, D), float32, without gradient."""
         if ids is None:
             return self.teacher(imgs)
-        size, count = self.open()["shard_size"], self._index["count"]
+        shards = self.open()
+        count = shards.index["count"]
         strangers = [number for number in ids if number >= count]
         if strangers:
             raise InputError(
                 f"Sample {strangers[0]} is not among the {count} whose features are in "
                 f"{self.folder}: they are of other data. Write them anew by tools/cache_teacher.py."
             )
-        places = [divmod(int(number), size) for number in ids]
-        self._compare(imgs, ids, torch.stack([self._read("marks", *place) for place in places]))
-        tokens = torch.stack([self._read("tokens", *place) for place in places])
+        tokens, marks = shards.rows(ids)
+        self._compare(imgs, ids, marks)
         found, wanted = tokens.shape[1] - 1, self._length(imgs)
         if found != wanted:
             raise self._other_grid(f"{found} patches an image", f"{wanted} patches")
@@ -153,12 +149,3 @@ class CachedTarget(BaseModule):
                 "or the data are others. Take random crops and flips out of the pipeline, or a "
                 "live teacher."
             )
-
-    def _read(self, name: str, shard: int, row: int) -> Tensor:
-        if shard not in self._files:
-            path = self.folder / self._index["shards"][shard]["file"]
-            self._files[shard] = safe_open(path, framework="pt")
-        return self._files[shard].get_slice(name)[row]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | dict(_files={})  # open files are opened again

@@ -44,12 +44,7 @@ def fill_teacher(teacher: nn.Module, path: str | Path, name: str) -> str:
     Raises InputError where one weight is missing, left over or of another shape; nothing random
     remains.
     """
-    if not Path(path).is_file():
-        raise InputError(
-            f"The weights of the teacher {name} are not at {path}; get them there, or set "
-            "target_generator.weights to where they are. A teacher is never downloaded, nor left "
-            "random."
-        )
+    digest = digest_of(path, name)
     content = read_file(path)
     state = _timm_state(content, teacher, path, name)
     head = getattr(teacher, "head", None)
@@ -73,6 +68,17 @@ def fill_teacher(teacher: nn.Module, path: str | Path, name: str) -> str:
             "timm model that they belong to in target_generator.model."
         )
     teacher.load_state_dict(state)
+    return digest
+
+
+def digest_of(path: str | Path, name: str) -> str:
+    """-> the SHA-256 of a teacher's weights. Raises InputError where the file is not there."""
+    if not Path(path).is_file():
+        raise InputError(
+            f"The weights of the teacher {name} are not at {path}; get them there, or set "
+            "target_generator.weights to where they are. A teacher is never downloaded, nor left "
+            "random."
+        )
     return sha256_of(path)
 
 

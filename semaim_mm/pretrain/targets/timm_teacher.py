@@ -74,7 +74,7 @@ class TimmTeacher(BaseModule):
         self.model_args, self.fit = dict(model_args or {}), fit
         self.precision, self.scale = precision, scale
         self._teacher: list[nn.Module] = []  # a list hides it from the module tree
-        self.digest: str | None = None  # SHA-256 of the weights' file, once it is read
+        self.digest: str | None = None  # SHA-256 of the weights' file, once it is known
         with torch.device("meta"):
             shell = self._build()
         self.out_dims = self._width(shell)
@@ -126,7 +126,13 @@ class TimmTeacher(BaseModule):
             from semaim_mm.pretrain.targets.teacher_file import fill_teacher
 
             teacher = self._build().eval().requires_grad_(False)
-            self.digest = fill_teacher(teacher, self.weights, self.model_name)
+            digest = fill_teacher(teacher, self.weights, self.model_name)
+            if self.digest not in (None, digest):
+                raise InputError(
+                    f"{self.weights} has the SHA-256 {digest}, and {self.digest} is that of the "
+                    f"{self.model_name} whose features are in use: put its file there."
+                )
+            self.digest = digest
             print_log(
                 f"Teacher {self.model_name} from {self.weights} (SHA-256 {self.digest}), inputs "
                 f"with mean {self.teacher_scale.mean} and std {self.teacher_scale.std}",
@@ -136,8 +142,11 @@ class TimmTeacher(BaseModule):
         return self._teacher[0]
 
     def record(self) -> dict[str, Any]:
-        """-> which teacher it is: what checkpoints and results say of it; reads the weights."""
-        self.load()
+        """-> which teacher it is: what checkpoints and results say of it; loads no weights."""
+        if self.digest is None and not self._teacher:
+            from semaim_mm.pretrain.targets.teacher_file import digest_of
+
+            self.digest = digest_of(self.weights, self.model_name)
         return dict(
             type=type(self).__name__,
             model=self.model_name,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 import torch
+from cached_leaves import ARGS, beside, cached_leaf, images_and_teacher, samples
 from mmpretrain.registry import MODELS
-from mmpretrain.structures import DataSample
 from teachers import CLIP, random_teacher, save
 from torch.testing import assert_close
 
@@ -18,65 +19,18 @@ from semaim_mm.pretrain.write_cache import Images, write_cache
 from semaim_mm.runtime.launch import build_runner, load_config
 from semaim_mm.runtime.spread import spread_keys
 
-LEAF = "configs/pretrain/semaim_tiny_cached-features.py"
-ARGS = dict(embed_dim=32, depth=2, num_heads=2, img_size=64, num_classes=24)
 COUNT = 10
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory, make_images):
-    """Images, and a small CLIP tower with random weights."""
-    root = tmp_path_factory.mktemp("cached")
-    make_images(root / "data/pretrain", COUNT, size=64)
-    make_images(root / "data/pretrain_val", 4, size=64, seed=1)
-    save(random_teacher(CLIP, **ARGS).state_dict(), root / "t.pth")
-    return root
+    return images_and_teacher(tmp_path_factory.mktemp("cached"), make_images, COUNT)
 
 
 @pytest.fixture
 def config(root, tmp_path):
     """A function: options -> the tiny leaf with that teacher and a folder of the test's own."""
-
-    def make(**options):
-        cfg = load_config(LEAF, work_dir=str(tmp_path / "run"))
-        cfg.model.target_generator = dict(
-            type="CachedTarget",
-            teacher=dict(
-                type="CLIPTeacher", model=CLIP, model_args=ARGS, weights=str(root / "t.pth")
-            ),
-            folder=str(tmp_path / "cache"),
-        )
-        cfg.merge_from_dict(
-            {
-                "data_root": str(root / "data"),
-                "experiment_name": tmp_path.name,
-                "total_batch": 5,
-                "base_lr": 0.16,
-                "train_dataloader.batch_size": 5,
-                "train_dataloader.num_workers": 0,
-                "train_dataloader.persistent_workers": False,
-                "val_dataloader.num_workers": 0,
-                "val_cfg.mean_dataloader.num_workers": 0,
-                "param_scheduler.0.end": 0.5,
-                "param_scheduler.1.begin": 0.5,
-                **options,
-            }
-        )
-        return cfg
-
-    return make
-
-
-def samples(ids) -> list[DataSample]:
-    return [DataSample(metainfo=dict(sample_key=(0, 3, number))) for number in ids]
-
-
-def beside(cfg, other: dict) -> None:
-    """Put another target, at a quarter of the weight, beside a leaf's cached features."""
-    cached = cfg.model.target_generator
-    cfg.model.target_generator = dict(type="MultiTarget", generators=[cached, other])
-    heads = [dict(loss="unit_l2"), dict(loss="unit_l2" if other["type"] != "PixelTarget" else "l2")]
-    cfg.model.head = dict(type="MultiHead", heads=heads, weights=[1.0, 0.25])
+    return partial(cached_leaf, root, tmp_path)
 
 
 @pytest.mark.parametrize(("dtype", "within"), [("float32", 0), ("float16", 1e-3)])
@@ -241,19 +195,6 @@ def test_other_data_are_refused(config, tmp_path, make_images):
         model.loss(imgs.batch(range(2)), samples(range(2)))
     with pytest.raises(InputError, match="Sample 10 is not among the 10"):
         model.loss(imgs.batch(range(2)), samples((0, 10)))
-
-
-def test_a_cache_that_is_absent_cut_off_or_changed_is_refused(config, tmp_path):
-    model = MODELS.build(config().model)
-    with pytest.raises(InputError, match="There are no cached features at"):
-        model.init_weights()
-    write_cache(config(), shard_size=5)
-    shard = tmp_path / "cache/00001.safetensors"
-    content = bytearray(shard.read_bytes())
-    content[-1] ^= 1
-    shard.write_bytes(content)
-    with pytest.raises(InputError, match="00001.safetensors is missing or not what was written"):
-        model.init_weights()
 
 
 def test_images_without_an_id_are_refused_in_training(config):
