@@ -1,16 +1,20 @@
 """Has the pretraining learnt? Its loss on images it has not seen, beside a predictor that can't.
 
-The yardstick predicts, at every grid position, the training set's mean target of that position.
+The yardstick predicts, at every grid position, the training set's mean target of that position:
+of the kept features where they are the target, so that no teacher runs over the training set again.
 Legend: B images, L patches, P target width.
 """
 
 import torch
 from mmengine.registry import LOOPS
 from mmengine.runner import BaseLoop, Runner
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from semaim_mm.errors import InputError
 from semaim_mm.pretrain.draws import Draws
+from semaim_mm.pretrain.targets import CachedTarget, make_target
+from semaim_mm.pretrain.targets.inside import absent
 from semaim_mm.runtime.hooks import unwrap
 
 
@@ -23,12 +27,17 @@ class HeldoutLossLoop(BaseLoop):
         evaluator: not used, mmengine asks for one.
         mean_dataloader: training images from which the per-position mean target is taken: once,
             or every time where the target is the model's own tokens, which move.
+
+    Raises:
+        InputError: features are kept, but the weights of their teacher, whose features of held-out
+            images nobody kept, are not there.
     """
 
     def __init__(self, runner: Runner, dataloader: dict, evaluator, mean_dataloader: dict):
         super().__init__(runner, dataloader)
         self.mean_dataloader = runner.build_dataloader(mean_dataloader, seed=runner.seed)
         self._baseline: float | None = None
+        check_teachers(unwrap(runner.model).target_generator)
 
     @torch.no_grad()
     def run(self) -> dict[str, float]:
@@ -68,10 +77,34 @@ def images(model, loader: DataLoader):
         yield model.data_preprocessor(batch, False)["inputs"]
 
 
+def check_teachers(generator: nn.Module) -> None:
+    """Raise InputError where a CachedTarget's live teacher, for held-out images, can't run."""
+    for part in generator.modules():
+        why = absent(part) if isinstance(part, CachedTarget) else None
+        if why is not None:
+            raise InputError(
+                f"The loss on held-out images, which are not in {part.folder}, needs the live "
+                f"teacher, and {why}. Get them there, or train without that loss: val_cfg=None "
+                "val_dataloader=None val_evaluator=None."
+            )
+
+
 def mean_target(model, loader: DataLoader) -> Tensor:
-    """-> (1, L, P): the mean target of every position over a loader's images."""
+    """-> (1, L, P): the mean target of every position over a loader's images.
+
+    Of kept features it is the mean over all that were kept, which are those of the training set.
+    """
+    return _mean(model.target_generator, model, loader)
+
+
+def _mean(generator: nn.Module, model, loader: DataLoader) -> Tensor:
+    if isinstance(generator, CachedTarget):
+        return generator.mean().to(next(model.parameters()).device)
+    if getattr(generator, "keyed", False) and hasattr(generator, "generators"):
+        parts = [_mean(part, model, loader) for part in generator.generators]
+        return torch.cat(parts, dim=-1)
     total, seen = 0, 0
     for imgs in images(model, loader):
-        values = model.target(imgs).values
+        values = make_target(generator, imgs, model).values
         total, seen = total + values.sum(dim=0, keepdim=True), seen + len(values)
     return total / seen
