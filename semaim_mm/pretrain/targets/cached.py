@@ -17,6 +17,7 @@ from semaim_mm.errors import InputError
 from semaim_mm.pretrain.targets.base import STUDENT, Student, Target, build_target
 from semaim_mm.pretrain.targets.feature_shards import FeatureShards, read_index
 
+UNLIKE = ("weights", "labels")  # of a teacher's record: a file's name, what taught it
 MARKS = 4  # numbers that stand for an image's pixels
 
 
@@ -89,7 +90,7 @@ class CachedTarget(BaseModule):
             # held against the file, should it be there when an image without an id comes
             self.teacher.digest = index["teacher"]["sha256"]
         mine = self.teacher.record()
-        told = [key for key in mine if key != "weights"]  # a file's name says nothing of it
+        told = [key for key in mine if key not in UNLIKE]
         other = [key for key in told if index["teacher"].get(key) != mine[key]]
         if other:
             key = other[0]

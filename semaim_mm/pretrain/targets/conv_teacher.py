@@ -1,6 +1,6 @@
 """Features of a frozen convolutional network from timm, one vector a cell of its map.
 
-Supervised networks mostly: name what taught them wherever a result stands.
+Supervised networks mostly: their record says so, and every table that shows a result of theirs.
 """
 
 from typing import Any

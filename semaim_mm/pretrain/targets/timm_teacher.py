@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from semaim_mm.errors import InputError
 from semaim_mm.layers import widen
 from semaim_mm.pretrain.targets.base import IMAGENET, PixelScale, Student, Target
+from semaim_mm.pretrain.targets.teacher_labels import taught_by_labels
 from semaim_mm.runtime.precision import resolve_precision
 
 NORMALISATIONS = ("teacher", "imagenet", "student")
@@ -44,6 +45,8 @@ class TimmTeacher(BaseModule):
         precision: 'auto' (bf16 on accelerators, fp32 on the CPU), 'fp32', 'bf16' or 'fp16'.
         model_args: further arguments of timm's model.
         scale: what images were normalised with; the student's where it is built by SemAIM.
+        labels: whether class labels taught the weights, which every table then says; None for what
+            timm's tag tells, or the tag that timm takes where ``model`` has none.
 
     Raises:
         InputError: no weights named, a model that timm lacks or that has no tokens of one width.
@@ -61,6 +64,7 @@ class TimmTeacher(BaseModule):
         precision: str = "auto",
         model_args: dict | None = None,
         scale: PixelScale = IMAGENET,
+        labels: bool | None = None,
     ):
         super().__init__()
         if weights is None:
@@ -79,6 +83,7 @@ class TimmTeacher(BaseModule):
             shell = self._build()
         self.out_dims = self._width(shell)
         self.teacher_scale = self._wanted_scale(shell, normalize)
+        self.labels = taught_by_labels(shell.pretrained_cfg) if labels is None else labels
 
     @classmethod
     def defaults(cls, student: Student) -> dict[str, Any]:
@@ -156,6 +161,7 @@ class TimmTeacher(BaseModule):
             mean=list(self.teacher_scale.mean),
             std=list(self.teacher_scale.std),
             fit=self.fit,
+            labels=self.labels,
         )
 
     def init_weights(self) -> None:

@@ -147,6 +147,15 @@ def test_another_teacher_is_refused(config, root, tmp_path):
         MODELS.build(cfg.model).init_weights()
 
 
+def test_a_cache_whose_record_does_not_say_what_taught_is_read(config, tmp_path):
+    write_cache(config())
+    path = tmp_path / "cache/index.json"
+    index = json.loads(path.read_text())
+    assert index["teacher"].pop("labels") is False
+    path.write_text(json.dumps(index))
+    MODELS.build(config().model).init_weights()
+
+
 def test_a_file_of_another_name_is_the_same_teacher(config, root, tmp_path):
     write_cache(config())
     cfg = config()

@@ -90,6 +90,7 @@ def test_the_supervised_leaf_trains_on_a_file_of_the_packages_format(data, tmp_p
     losses, teacher = trained_on(weights, data, tmp_path, **two)
     assert len(losses) == 2 and np.isfinite(losses).all()
     assert (teacher["type"], teacher["stride"]) == ("ConvTeacher", 16)
+    assert teacher["labels"] is True
 
 
 @pytest.mark.slow
@@ -109,6 +110,7 @@ def test_a_checkpoint_tells_which_weights_taught_it(data, clip, tmp_path):
     (teacher,) = checkpoint_record(tmp_path / "epoch_1.pth")["origin"]["training"]["teachers"]
     assert teacher["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert (teacher["type"], teacher["weights"]) == ("CLIPTeacher", "t.pth")
+    assert teacher["labels"] is False
     assert teacher["mean"] == pytest.approx([122.771, 116.746, 104.094], abs=1e-3)
 
 
