@@ -33,12 +33,14 @@ from semaim_mm.leaderboard.scores import (
     shares,
     training_clash,
 )
+from semaim_mm.report.history import labelled_teachers
 
 BOTH_SPREADS = (
     "one finetuning a pretraining: its spread over pretraining seeds has that of finetuning in it"
 )
 PERCENT = (0.0, 100.0)
 NO_MANIFEST = "no manifest: nobody knows that other rows are of the same images"
+LABELLED = "which labels taught"
 DIRTY = "trained or measured with uncommitted changes in the source"
 
 
@@ -184,6 +186,8 @@ def _row(
     notes, own = [], own_training(results)
     if own:
         notes.append(BOTH_SPREADS.replace("finetuning", own))
+    taught = sorted({name for r in results for name in labelled_teachers(r.content)})
+    notes += [f"features of {name}, {LABELLED}" for name in taught]
     provenance = tuple(run_of(root, result) for result in results)
     if any(run.dirty for run in provenance):
         notes.append(DIRTY)

@@ -37,6 +37,24 @@ def history_of(content: Mapping[str, Any]) -> dict[str, dict | None]:
     )
 
 
+def labelled_teachers(content: Mapping[str, Any]) -> list[str]:
+    """A result -> the models that class labels taught, and whose features its weights predicted.
+
+    Those of the pretraining, and of the weights that it started from. A record of before teachers
+    said what taught them counts where it names a ConvTeacher.
+    """
+    weights, found = pretrained_record(content), set()
+    while isinstance(weights, Mapping) and weights:
+        training = _mapping(_mapping(weights.get("origin")).get("training"))
+        teachers = training.get("teachers")
+        for teacher in teachers if isinstance(teachers, list) else ():
+            record = _mapping(teacher)
+            if record.get("labels", record.get("type") == "ConvTeacher"):
+                found.add(str(record.get("model")))
+        weights = weights.get("started_from")
+    return sorted(found)
+
+
 def _made(record: Mapping[str, Any], lengths: tuple[str, ...]) -> dict[str, Any]:
     origin = _mapping(record.get("origin"))
     training = _mapping(origin.get("training"))

@@ -177,7 +177,7 @@ CHECKS = {
     "tools/check_reference.py": as_it_stands,
     "tools/fetch_sample_packages.py": without("fetch_packages", []),
     "tools/transfer.py": suite,
-    "tools/keep_results.py": without("restore", []),
+    "tools/keep_results.py": without("restore", ([], [])),
     "tools/benchmark.py": no_benchmark,
     "tools/cache_teacher.py": no_cache,
     "tools/coverage_simulation.py": no_simulation,

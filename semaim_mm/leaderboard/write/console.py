@@ -4,7 +4,7 @@ from rich.table import Table
 from rich.text import Text
 
 from semaim_mm.leaderboard.model import Leaderboard
-from semaim_mm.leaderboard.write.overview import both_spreads, overview
+from semaim_mm.leaderboard.write.overview import caveats, overview
 from semaim_mm.leaderboard.write.text import clean
 
 CAPTION = "mean over pretraining seeds ± half its 95 % interval; no ranking across columns"
@@ -15,7 +15,7 @@ def overview_table(board: Leaderboard) -> Table:
     found = overview(board)
     title = f"Leaderboard {clean(board.suite, 40)}".strip()
     notes = (f"{clean(task, 30)}: {clean(note)}" for task, note in board.notes.items())
-    caption = "\n".join(filter(None, [CAPTION, both_spreads(board), *notes]))
+    caption = "\n".join(filter(None, [CAPTION, caveats(board), *notes]))
     view = Table(title=Text(title), caption=Text(caption), caption_justify="left")
     view.add_column("method")
     for column in found.columns:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from semaim_mm.leaderboard.compare import Difference
 from semaim_mm.leaderboard.model import Group, Leaderboard
 from semaim_mm.leaderboard.write.cost import TITLES, cost_of
-from semaim_mm.leaderboard.write.overview import both_spreads, ordered_groups, overview
+from semaim_mm.leaderboard.write.overview import caveats, ordered_groups, overview
 from semaim_mm.leaderboard.write.rows import (
     IN_A_TABLE,
     compared,
@@ -55,7 +55,7 @@ PUBLISHED_NOTE = (
 def markdown(board: Leaderboard) -> str:
     """A leaderboard -> a Markdown document."""
     parts = [f"# Leaderboard{f': {escape(board.suite)}' if board.suite else ''}"]
-    parts += ["## Overview", OVERVIEW_NOTE, escape(both_spreads(board), 2000), _overview(board)]
+    parts += ["## Overview", OVERVIEW_NOTE, escape(caveats(board), 2000), _overview(board)]
     parts.append("\n".join(f"- {escape(k)}: {escape(v, 400)}" for k, v in board.notes.items()))
     if board.comparisons:
         parts += ["## Declared comparisons", COMPARISON_NOTE, _comparisons(board.comparisons)]

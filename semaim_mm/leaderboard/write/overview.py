@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from semaim_mm.leaderboard.intervals import OVER_PRETRAINING
 from semaim_mm.leaderboard.model import Absent, Group, Leaderboard, Row
 from semaim_mm.leaderboard.scores import apart
+from semaim_mm.leaderboard.table import LABELLED
 from semaim_mm.leaderboard.write.cost import Cost, cost_of
 from semaim_mm.leaderboard.write.text import NONE, clean, plural, with_margin
 
@@ -125,6 +126,23 @@ def both_spreads(board: Leaderboard) -> str:
     told = ", ".join(dict.fromkeys(own))
     each = "each pretraining seed has its own finetuning or probe, the interval the spread of both"
     return f"In {told} {each}." if told else ""
+
+
+def by_labels(board: Leaderboard) -> str:
+    """A sentence on the methods whose pretraining a supervised teacher taught; '' without any."""
+    told = {
+        f"{clean(row.method, 60)} predicts {clean(note, 100)}"
+        for group in board.groups
+        for row in group.rows
+        for note in row.notes
+        if note.endswith(LABELLED)
+    }
+    return f"Not self-supervised: {'; '.join(sorted(told))}." if told else ""
+
+
+def caveats(board: Leaderboard) -> str:
+    """What has to be said above or below the overview, in sentences; '' where nothing has."""
+    return " ".join(filter(None, [both_spreads(board), by_labels(board)]))
 
 
 def methods_of(board: Leaderboard) -> list[str]:

@@ -23,7 +23,7 @@ from semaim_mm.leaderboard.write.cost import TITLES, Cost, cost_of
 from semaim_mm.leaderboard.write.curves import Curve
 from semaim_mm.leaderboard.write.order_maps import Picture
 from semaim_mm.leaderboard.write.overview import (
-    both_spreads,
+    caveats,
     methods_of,
     ordered_groups,
     overview,
@@ -89,7 +89,7 @@ def page(
             board=board,
             groups=groups,
             overview=overview(board),
-            both_spreads=both_spreads(board),
+            caveats=caveats(board),
             view_of=lambda row: views[id(row)],
             anchor_of=lambda group: next(view.id for view in groups if view.group is group),
             curves=list(parts),

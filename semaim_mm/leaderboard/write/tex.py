@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from semaim_mm.leaderboard.model import Group, Leaderboard
 from semaim_mm.leaderboard.write.cost import TITLES, cost_of
-from semaim_mm.leaderboard.write.overview import both_spreads, ordered_groups, overview
+from semaim_mm.leaderboard.write.overview import caveats, ordered_groups, overview
 from semaim_mm.leaderboard.write.rows import (
     IN_A_TABLE,
     compared,
@@ -156,11 +156,11 @@ def _letter(character: str) -> str:
 
 
 def _overview(board: Leaderboard) -> list[str]:
-    found, spreads = overview(board), escape(both_spreads(board), 2000)
+    found, said = overview(board), escape(caveats(board), 2000)
     caption = (
         r"Headline figures: mean over pretraining seeds $\pm$ half its 95\,\% interval. A column "
         r"is one protocol, named by its fingerprint's first digits, on one data set; nothing is "
-        rf"ranked across columns. {spreads}"
+        rf"ranked across columns. {said}"
     )
     tables = []
     for start in range(0, len(found.columns) if found.lines else 0, WIDEST):
