@@ -1,5 +1,6 @@
 """Sizes of a plain ViT: from a name or a dict to numbers that fit together."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from semaim_mm.errors import InputError
@@ -11,6 +12,7 @@ SIZES = {
     "large": (1024, 24, 16),
     "huge": (1280, 32, 16),
 }
+NAMED = re.compile(r"ViT-(?:([a-z]+)|\d+x(\d+))/\d+")
 
 
 def vit_arch(embed_dims: int, num_layers: int, num_heads: int, mlp_ratio: float = 4) -> dict:
@@ -50,3 +52,21 @@ def settle_size(img_size: int | Sequence[int], patch_size: int) -> tuple[int, in
             f"{max(1, round(width / patch_size)) * patch_size}."
         )
     return height, width
+
+
+def arch_name(backbone: Mapping) -> str:
+    """A config's backbone -> what results call it: 'ViT-base/16', or 'ViT-96x4/8' of 4 blocks."""
+    arch = backbone.get("arch")
+    if arch is None:
+        return backbone.get("type", "unknown")
+    size = arch if isinstance(arch, str) else f"{arch['embed_dims']}x{arch['num_layers']}"
+    return f"ViT-{size}/{backbone.get('patch_size', 16)}"
+
+
+def depth_of(name: str) -> int | None:
+    """What ``arch_name`` gave -> the number of blocks, None where the name does not tell."""
+    found = NAMED.fullmatch(name)
+    if found is None:
+        return None
+    size, depth = found.groups()
+    return int(depth) if depth else SIZES[size][1] if size in SIZES else None

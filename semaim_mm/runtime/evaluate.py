@@ -11,6 +11,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from semaim_mm.arch import arch_name
 from semaim_mm.data.held_out import innermost
 from semaim_mm.data.prepare.manifest import data_record
 from semaim_mm.errors import InputError
@@ -82,7 +83,7 @@ def evaluate(
     result = dict(
         status="complete",
         method=method,
-        arch=_arch_name(cfg.model.get("backbone", {})),
+        arch=arch_name(cfg.model.get("backbone", {})),
         task=cfg.get("task", Path(config).stem),
         metrics={name: dict(value=float(v), unit="percent") for name, v in metrics.items()},
         n_evaluated=size if found.n_evaluated is None else found.n_evaluated,
@@ -184,15 +185,6 @@ def _method_name(config: str, checkpoint: str | None) -> str:
     if checkpoint is None:
         return Path(config).stem.split("_")[-1]
     return checkpoint if checkpoint == "random" else Path(checkpoint).resolve().parent.name
-
-
-def _arch_name(backbone: dict) -> str:
-    arch = backbone.get("arch")
-    if arch is None:
-        return backbone.get("type", "unknown")
-    if isinstance(arch, str):
-        return f"ViT-{arch}/{backbone.get('patch_size', 16)}"
-    return f"ViT-{arch['embed_dims']}x{arch['num_layers']}/{backbone.get('patch_size', 16)}"
 
 
 def _checkpoint_record(checkpoint: str | None, runner: Runner) -> dict | None:
