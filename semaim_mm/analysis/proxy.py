@@ -1,6 +1,7 @@
 """Do cheap measures foretell dense scores? Rank correlation over a leaderboard's methods.
 
-Method means; the bootstrap draws seeds anew, the same ones for every method and measure.
+Means over seeds; the bootstrap draws seeds anew, the same ones for every method and measure.
+Several pretrainings of one method count as methods of their own.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,28 +13,17 @@ from scipy.stats import rankdata
 
 from semaim_mm.analysis.figures import proxy_figure, save
 from semaim_mm.analysis.loss_target import UNKNOWN, short, targets_of
+from semaim_mm.analysis.proxy_scores import Scores, names_of, scores_of, trains_no_backbone
 from semaim_mm.analysis.write_json import write_json
 from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.asked import asked_board, read_asked
 from semaim_mm.leaderboard.intervals import LEVEL, RESAMPLES, Interval
-from semaim_mm.leaderboard.model import Group, Leaderboard
+from semaim_mm.leaderboard.model import Leaderboard
 from semaim_mm.leaderboard.write.curves import Curve, learning_curves
 
 FEWEST = 4  # methods with both scores
 DENSE = ("bbox_mAP", "segm_mAP", "mIoU")
 LOSS = "pretraining loss"
-Scores = Mapping[str, Mapping[int, float]]  # by method and pretraining seed
-
-
-def scores_of(group: Group) -> Scores:
-    """A group -> its headline score by method and pretraining seed, finetunings averaged."""
-    found: dict[str, dict[int, list[float]]] = {}
-    for row in group.rows:
-        for run in row.runs:
-            seed = -1 if run.pretraining_seed is None else run.pretraining_seed
-            by_seed = found.setdefault(row.method, {}).setdefault(seed, [])
-            by_seed.append(run.scores[group.headline])
-    return {m: {s: float(np.mean(v)) for s, v in seeds.items()} for m, seeds in found.items()}
 
 
 @dataclass(frozen=True)
@@ -170,23 +160,45 @@ def pairs(
 ) -> Iterator[Pair]:
     """A leaderboard -> every cheap measure with every dense one.
 
-    Cheap are the pretraining loss and groups that train no whole model. A loss is taken of
-    methods of one target alone (``targets``, by method, of ``targets_of``); the others are named.
+    Cheap are the pretraining loss and groups that train no backbone: features as they are, and
+    probes. A loss is taken of methods of one target alone (``targets``, by method, of
+    ``targets_of``), and of methods with one pretraining, as it is known by method only; a row that
+    the leaderboard does not rank counts nowhere. What is left out is named.
     """
-    cheap: dict[str, Scores] = {}
-    dense: dict[str, Scores] = {}
+    names = names_of(board)
+    cheap: dict[str, tuple[Scores, str | None]] = {}
+    dense: dict[str, tuple[Scores, str | None]] = {}
     for group in board.groups:
         is_dense = group.headline in DENSE
-        if is_dense or not group.protocol.get("training"):
+        if is_dense or trains_no_backbone(group):
             place, name = dense if is_dense else cheap, group.task
             if name in place:  # one task under two protocols or on two data sets
                 name = f"{name} {group.fingerprint[:8]}, {group.data}"
-            place[name] = scores_of(group)
-    for task, scores in dense.items():
-        kept, note = _comparable(curves, scores, targets or {})
-        yield Pair((LOSS, task), kept, scores, note)
-        for name, values in cheap.items():
-            yield Pair((name, task), values, scores)
+            scores, unranked = scores_of(group, names)
+            note = f"Left out of {name}, which does not rank them: {', '.join(unranked)}"
+            place[name] = scores, note if unranked else None
+    several = {name: key[0] for key, name in names.items() if name != key[0]}
+    for task, (scores, unranked) in dense.items():
+        matched, unmatched = _matched(curves, scores, several)
+        kept, note = _comparable(matched, scores, targets or {})
+        yield Pair((LOSS, task), kept, scores, _joined(note, unmatched, unranked))
+        for name, (values, note) in cheap.items():
+            yield Pair((name, task), values, scores, _joined(note, unranked))
+
+
+def _matched(
+    curves: Sequence[Curve], dense: Scores, several: Mapping[str, str]
+) -> tuple[list[Curve], str | None]:
+    """Names whose method has several pretrainings -> curves of the others, what was left out."""
+    methods = set(several.values())
+    traced = {curve.method for curve in curves if curve.part == "pretraining"}
+    left = sorted({several[name] for name in dense.keys() & several.keys()} & traced)
+    told = f"Left out, as any of several pretrainings may have had that loss: {', '.join(left)}"
+    return [curve for curve in curves if curve.method not in methods], told if left else None
+
+
+def _joined(*notes: str | None) -> str | None:
+    return ". ".join(note for note in notes if note) or None
 
 
 def proxy_validity(asked: Sequence[Pair]) -> dict[str, Interval | str]:
