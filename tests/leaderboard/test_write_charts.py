@@ -161,6 +161,27 @@ def test_what_a_suite_moved_aside_has_no_curve(tmp_path):
     assert learning_curves(tmp_path) == []
 
 
+@pytest.mark.parametrize("recorded", [True, False], ids=["in a suite", "by path"])
+def test_trials_of_a_sweep_have_no_curve_beside_the_training_they_chose_for(tmp_path, recorded):
+    # a method and a task that only sound like trials keep theirs
+    final = ["ours/seed0/finetune", "ours/seed0/trial1", "trial2/seed0/finetune"]
+    names = [f"{name}/train" for name in final]
+    trials = [f"ours/seed0/finetune/trial{number}/train" for number in range(4)]
+    for name in (*names, *trials):
+        write_curve(tmp_path / name, 1.0)
+    stages = [
+        dict(stage=name, method=name.split("/")[0], task=name.split("/")[2], seed=0, kind="train",
+             status="complete", log=None, trial=0 if name in trials else None)
+        for name in (*names, *trials)
+    ]  # fmt: skip
+    asked = dict(suite="s", methods=["ours"], tasks=["finetune"], comparisons=[], stages=stages)
+    if recorded:
+        (tmp_path / "suite.json").write_text(json.dumps(asked))
+    found = learning_curves(tmp_path, read_asked(tmp_path))
+    assert [curve.path for curve in found] == names
+    assert len({(curve.part, curve.method, curve.seed) for curve in found}) == 3
+
+
 def test_lines_that_are_no_losses_are_passed_over(tmp_path):
     place = tmp_path / "run" / "20260101_000000" / "vis_data"
     place.mkdir(parents=True)

@@ -15,6 +15,7 @@ POINTS = 300  # of a curve at most; more are averaged in stretches
 # of a validation's line, whose loss is of held-out images and whose step counts epochs
 HELD_OUT = "mean_predictor_loss"
 SEED = re.compile(r"seed\d+$")
+TRIAL = re.compile(r"(^|/)seed\d+/[^/]+/trial\d+/train$")  # where a suite puts a sweep's
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Curve:
 def learning_curves(results: str | Path, asked: Asked | None = None) -> list[Curve]:
     """A folder of results -> the loss by update of every training below it, by path.
 
+    Trials of a sweep are left out, which would have the name of the training that they choose for.
     A run that was resumed has several files: a later one takes over from its first update on.
     Lines that can't be read, such as the last of a run that is still going, are passed over.
     """
@@ -46,7 +48,7 @@ def learning_curves(results: str | Path, asked: Asked | None = None) -> list[Cur
     found = []
     for folder, paths in sorted(runs.items()):
         name = folder.relative_to(root).as_posix()
-        if any(STALE.search(part) for part in name.split("/")):
+        if TRIAL.search(name) or any(STALE.search(part) for part in name.split("/")):
             continue
         losses: dict[int, float] = {}
         held_out = None
