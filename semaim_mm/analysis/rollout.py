@@ -30,6 +30,12 @@ def check_generates(model: SemAIM) -> None:
             + f" and {type(order).__name__}. Pretrain configs/pretrain/semaim_tiny_raw-pixels.py, "
             "or a leaf like it."
         )
+    if getattr(model.head, "loss_name", None) == "unit_l2":
+        raise InputError(
+            "This leaf's head has the loss 'unit_l2', which compares directions alone, so its "
+            "predictions have no scale and can't be fed back as pixels; pretrain with "
+            "model.head.loss='l2' or 'l1'."
+        )
 
 
 class _Cache:

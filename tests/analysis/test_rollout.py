@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import build_tiny
 
-from semaim_mm.analysis.rollout import rollout
+from semaim_mm.analysis.rollout import check_generates, rollout
 from semaim_mm.errors import InputError
 from semaim_mm.pretrain.targets.pixels import patchify
 
@@ -71,6 +71,13 @@ def test_a_model_that_cannot_feed_itself_is_refused(changes):
     model, imgs, order = case(**changes)
     with pytest.raises(InputError, match="can feed its own predictions back"):
         rollout(model, imgs, order, given=3)
+
+
+def test_predictions_without_a_scale_are_refused():
+    for loss in ("l1", "l2"):
+        check_generates(case(head=dict(loss=loss))[0])
+    with pytest.raises(InputError, match="'unit_l2'.* no scale .*model.head.loss='l2'"):
+        check_generates(case(head=dict(loss="unit_l2"))[0])
 
 
 def test_more_given_patches_than_there_are_is_told():
