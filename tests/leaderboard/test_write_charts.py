@@ -219,14 +219,14 @@ def test_order_maps_are_png_files_by_name_and_no_more_than_fit(tmp_path):
         Image.new("RGB", (2, 2)).save(folder / f"{number:03}.png")
     found, left_out = order_maps(tmp_path)
     assert [picture.name for picture in found] == [f"{number:03}" for number in range(MOST)]
-    assert left_out == 2
+    assert left_out == {"order map": 2}
     assert all(picture.uri.startswith("data:image/png;base64,iVBORw0KGgo") for picture in found)
 
 
 def test_a_file_that_only_calls_itself_png_is_left_out(tmp_path):
     (tmp_path / "orders").mkdir()
     (tmp_path / "orders" / "a.png").write_text("<svg onload=alert(1)>")
-    assert order_maps(tmp_path) == ([], 0)
+    assert order_maps(tmp_path) == ([], {"order map": 0})
 
 
 def test_flops_decide_a_points_place_and_seeds_its_error(tmp_path):

@@ -213,12 +213,31 @@ def test_figures_of_analyses_are_embedded_in_a_section_of_their_own(tmp_path):
     Image.new("RGB", (4, 2), "blue").save(folder / "objects.png")
     (folder / "evil.png").write_text("<svg onload=alert(1)>")
     figures, left_out = analysis_figures(tmp_path)
-    assert [figure.path for figure in figures] == ["ours/analysis/objects.png"] and left_out == 0
+    assert [figure.path for figure in figures] == ["ours/analysis/objects.png"]
+    assert left_out == {"analysis": 0}
     html = page(leaderboard(tmp_path), (), figures)
     section = html.split('<section id="analyses"')[1].split("</section>")[0]
     assert section.count("data:image/png;base64,iVBOR") == 1 and "objects.png" in section
     assert '<a href="#analyses">' in html and 'id="maps"' not in html
     assert "svg onload" not in html
+
+
+@pytest.mark.parametrize(("maps", "analyses"), [(0, 14), (13, 0), (13, 14), (12, 12)])
+def test_pictures_left_out_are_told_in_their_own_section(tmp_path, maps, analyses):
+    for place, number in (("orders", maps), ("analysis", analyses)):
+        (tmp_path / "m" / place).mkdir(parents=True)
+        for name in range(number):
+            Image.new("RGB", (2, 2)).save(tmp_path / "m" / place / f"{name:02}.png")
+        (tmp_path / "m" / place / "00-no-picture.png").write_text("text")
+    shown, left_out = order_maps(tmp_path)
+    figures, more = analysis_figures(tmp_path)
+    html = page(leaderboard(tmp_path), (), [*shown, *figures], left_out | more)
+    for name, number in (("maps", maps), ("analyses", analyses)):
+        _, *sections = html.split(f'<section id="{name}"')
+        assert len(sections) == (number > 0)
+        told = "".join(sections).split("</section>")[0].split("</p>")[0]
+        words = {13: "1 more is in the folder", 14: "2 more are in the folder"}
+        assert told.endswith(f"{words[number]} of results.") if number > 12 else "more" not in told
 
 
 def test_metrics_of_layers_and_neighbours_are_shown_on_demand(tmp_path):

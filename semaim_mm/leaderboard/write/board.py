@@ -45,7 +45,7 @@ def write_leaderboard(
     maps, left_out = order_maps(results)
     figures, more = analysis_figures(results)
     curves = learning_curves(results, asked)
-    written = write_files(board, out, curves, [*maps, *figures], left_out + more)
+    written = write_files(board, out, curves, [*maps, *figures], left_out | more)
     console.print(overview_table(board))
     for item in board.comparisons:
         told = f"{item.task}: {item.verdict}" if item.task else item.verdict

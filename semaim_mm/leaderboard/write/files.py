@@ -1,7 +1,7 @@
 """All of a leaderboard's files, from one data model."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from semaim_mm.errors import InputError
@@ -20,11 +20,12 @@ def write_files(
     out: str | Path,
     curves: Sequence[Curve] = (),
     pictures: Sequence[Picture] = (),
-    pictures_left_out: int = 0,
+    pictures_left_out: Mapping[str, int] | None = None,
 ) -> list[Path]:
     """Write leaderboard.md, .csv, .json, .tex and index.html into ``out``; -> their paths.
 
-    The same leaderboard gives the same bytes. Raises InputError where ``out`` can't be written.
+    ``pictures_left_out``: how many more there are, by kind. The same leaderboard gives the same
+    bytes. Raises InputError where ``out`` can't be written.
     """
     out = Path(out)
     texts = {

@@ -10,38 +10,44 @@ PATTERN = "orders/*.png"
 ANALYSES = "analysis/*.png"
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MOST = 12  # pictures of a kind on a page; each has about a megabyte
+MAP, ANALYSIS = "order map", "analysis"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG as a data URI, under the name of its file; ``kind``: 'order map' or 'analysis'."""
+    """A PNG as a data URI, under the name of its file; ``kind``: MAP or ANALYSIS."""
 
     name: str
     path: str
     uri: str
-    kind: str = "order map"
+    kind: str = MAP
 
 
-def order_maps(results: str | Path) -> tuple[list[Picture], int]:
-    """A folder of results -> its first MOST order maps by path, and how many more there are."""
-    return _pictures(Path(results), PATTERN, "order map")
+def order_maps(results: str | Path) -> tuple[list[Picture], dict[str, int]]:
+    """A folder of results -> its first MOST order maps by path, and by kind how many more."""
+    return _pictures(Path(results), PATTERN, MAP)
 
 
-def analysis_figures(results: str | Path) -> tuple[list[Picture], int]:
+def analysis_figures(results: str | Path) -> tuple[list[Picture], dict[str, int]]:
     """The same of what tools/analyze.py drew into folders called ``analysis``."""
-    return _pictures(Path(results), ANALYSES, "analysis")
+    return _pictures(Path(results), ANALYSES, ANALYSIS)
 
 
-def _pictures(root: Path, pattern: str, kind: str) -> tuple[list[Picture], int]:
+def _pictures(root: Path, pattern: str, kind: str) -> tuple[list[Picture], dict[str, int]]:
     paths = [
         path
         for path in sorted(root.rglob(pattern))
-        if path.is_file() and not any(STALE.search(part) for part in path.relative_to(root).parts)
+        if _is_png(path) and not any(STALE.search(p) for p in path.relative_to(root).parts)
     ]
     found = []
     for path in paths[:MOST]:
-        content = path.read_bytes()
-        if content.startswith(SIGNATURE):
-            uri = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-            found.append(Picture(path.stem, path.relative_to(root).as_posix(), uri, kind))
-    return found, max(0, len(paths) - MOST)
+        uri = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+        found.append(Picture(path.stem, path.relative_to(root).as_posix(), uri, kind))
+    return found, {kind: max(0, len(paths) - MOST)}
+
+
+def _is_png(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(SIGNATURE)) == SIGNATURE

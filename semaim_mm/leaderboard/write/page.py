@@ -21,7 +21,7 @@ from semaim_mm.leaderboard.write import text
 from semaim_mm.leaderboard.write.charts import against_cost, bars, curve_figures
 from semaim_mm.leaderboard.write.cost import TITLES, Cost, cost_of
 from semaim_mm.leaderboard.write.curves import Curve
-from semaim_mm.leaderboard.write.order_maps import Picture
+from semaim_mm.leaderboard.write.order_maps import ANALYSIS, MAP, Picture
 from semaim_mm.leaderboard.write.overview import (
     caveats,
     methods_of,
@@ -67,9 +67,13 @@ def page(
     board: Leaderboard,
     curves: Sequence[Curve] = (),
     pictures: Sequence[Picture] = (),
-    pictures_left_out: int = 0,
+    pictures_left_out: Mapping[str, int] | None = None,
 ) -> str:
-    """A leaderboard, curves and pictures -> an HTML document, the same for the same."""
+    """A leaderboard, curves, pictures -> an HTML document, the same for the same.
+
+    ``pictures_left_out``: how many more there are, by kind.
+    """
+    left_out = pictures_left_out or {}
     methods, groups, figures = methods_of(board), [], {}
     views: dict[int, RowView] = {}
     for number, group in enumerate(ordered_groups(board)):
@@ -93,9 +97,10 @@ def page(
             view_of=lambda row: views[id(row)],
             anchor_of=lambda group: next(view.id for view in groups if view.group is group),
             curves=list(parts),
-            maps=[picture for picture in pictures if picture.kind == "order map"],
-            analyses=[picture for picture in pictures if picture.kind == "analysis"],
-            pictures_left_out=pictures_left_out,
+            maps=[picture for picture in pictures if picture.kind == MAP],
+            analyses=[picture for picture in pictures if picture.kind == ANALYSIS],
+            maps_left_out=left_out.get(MAP, 0),
+            analyses_left_out=left_out.get(ANALYSIS, 0),
             figures=figures,
             methods=methods,
             policy=policy(scripts),
