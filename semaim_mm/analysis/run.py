@@ -11,20 +11,20 @@ from matplotlib.figure import Figure
 from mmengine.logging import print_log
 
 from semaim_mm.analysis import figures, looks
+from semaim_mm.analysis.completion import GIVEN, complete
 from semaim_mm.analysis.loss_profile import loss_profile
 from semaim_mm.analysis.map_precision import check_reads_map, moved_peaks
 from semaim_mm.analysis.object_share import examine_objects
-from semaim_mm.analysis.rollout import check_generates, rollout
+from semaim_mm.analysis.rollout import check_generates
 from semaim_mm.analysis.scenes import Scene, as_batch, batches, read_scenes
 from semaim_mm.analysis.write_json import write_json
 from semaim_mm.data.sample import default_sample_path
 from semaim_mm.errors import InputError
 from semaim_mm.pretrain import SemAIM
 from semaim_mm.pretrain.targets.inside import check_at_hand
-from semaim_mm.report.order_data import load_model, picture_draws
+from semaim_mm.report.order_data import load_model
 
 SHOWN = 6  # pictures of a grid
-GIVEN = (0.0, 0.25, 0.5, 0.75)
 Found = tuple[Any, dict[str, Figure]]  # what goes into JSON, None for nothing; figures by name
 
 
@@ -41,15 +41,11 @@ def _loss(models: dict[str, SemAIM], scenes: list[Scene]) -> Found:
 
 def _generation(models: dict[str, SemAIM], scenes: list[Scene]) -> Found:
     model, shown = _last(models), scenes[:SHOWN]
-    imgs, grid = as_batch(model, shown), model.backbone.patch_resolution
-    draws = [model.order.ranks(grid, picture_draws(n), None) for n in range(len(shown))]
-    order, length = torch.cat(draws).argsort(dim=1), grid[0] * grid[1]
-    columns = [
-        pixels(model, rollout(model, imgs, order, round(part * length))[1]) for part in GIVEN
-    ]
+    found, completed = complete(model, scenes)
+    columns = [pixels(model, pictures[:SHOWN]) for pictures in completed]
     columns.append(np.stack([scene.image[..., ::-1] for scene in shown]))
     titles = [f"{part:.0%} given" for part in GIVEN] + ["picture"]
-    return None, dict(generation=figures.picture_grid(list(zip(*columns, strict=True)), titles))
+    return found, dict(generation=figures.picture_grid(list(zip(*columns, strict=True)), titles))
 
 
 def _attention(models: dict[str, SemAIM], scenes: list[Scene]) -> Found:

@@ -14,8 +14,8 @@ import torch
 from conftest import write_images
 from PIL import Image
 
+from semaim_mm.analysis.completion import GIVEN
 from semaim_mm.analysis.rollout import rollout
-from semaim_mm.analysis.run import GIVEN
 from semaim_mm.analysis.scenes import as_batch, read_scenes
 from semaim_mm.report.order_data import load_model
 
@@ -87,6 +87,7 @@ def test_a_few_steps_of_training_complete_pictures_better_than_their_mean_colour
     ]
     assert all(cell[30:-30, 30:-30].std() > 2 for cell in cells), "every cell shows a picture"
 
+    told = json.loads(strip.with_suffix(".json").read_text())
     model = load_model(checkpoint, ROOT / LEAF)
     imgs = as_batch(model, read_scenes(annotations, (64, 64), 8))
     order, errors = torch.arange(64).expand(SHOWN, -1), {}
@@ -95,6 +96,7 @@ def test_a_few_steps_of_training_complete_pictures_better_than_their_mean_colour
         free = 8 * int(8 * part)  # rows of pixels that were given, in raster order
         assert torch.equal(completed[:, :, :free], imgs[:, :, :free])
         errors[part] = (completed - imgs)[:, :, free:].square().mean().item()
+        assert told[str(part)]["completed"]["value"] == pytest.approx(errors[part], rel=1e-3)
     given = imgs[:, :, :32].mean(dim=(2, 3), keepdim=True)
     assert errors[0.5] < 0.7 * (given - imgs)[:, :, 32:].square().mean().item()
     assert errors[0.75] < errors[0.0]
