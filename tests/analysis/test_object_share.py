@@ -1,12 +1,9 @@
 """Orders against masks: every measure beside one that counts patch by patch."""
 
-import json
-
 import numpy as np
 import pytest
 from conftest import build_tiny
-from PIL import Image
-from pycocotools import mask as rle
+from square_scenes import write_squares
 
 from semaim_mm.analysis.object_share import (
     all_ranks,
@@ -84,34 +81,8 @@ def test_a_mask_is_cropped_as_the_picture_is_and_cut_into_patches():
     assert share[:, 2] == pytest.approx(0.5)
 
 
-def write_coco(root, count=6):
-    """``count`` pictures with a square each, the third a crowd -> the annotation file."""
-    (root / "annotations").mkdir()
-    (root / "val").mkdir()
-    images, annotations = [], []
-    random = np.random.default_rng(0)
-    for number in range(count):
-        pixels = random.integers(0, 255, (12, 20, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(root / "val" / f"{number}.png")
-        mask = np.zeros((12, 20), np.uint8, order="F")
-        mask[4:8, 4 * (number % 5) : 4 * (number % 5) + 4] = 1
-        shape = rle.encode(mask)
-        shape = dict(size=shape["size"], counts=shape["counts"].decode())
-        images.append(dict(id=number, file_name=f"{number}.png", width=20, height=12))
-        annotations.append(
-            dict(
-                id=number, image_id=number, category_id=1, area=16, bbox=[0, 0, 4, 4],
-                iscrowd=int(number == 2), segmentation=shape,
-            )
-        )  # fmt: skip
-    path = root / "annotations" / "instances_val.json"
-    content = dict(images=images, annotations=annotations, categories=[dict(id=1, name="a")])
-    path.write_text(json.dumps(content))
-    return path
-
-
 def test_scenes_have_their_objects_where_the_masks_are_and_crowds_are_none(tmp_path):
-    scenes = read_scenes(write_coco(tmp_path), (12, 20), 4)
+    scenes = read_scenes(write_squares(tmp_path), (12, 20), 4)
     assert [scene.name for scene in scenes] == [f"{n}.png" for n in (0, 1, 3, 4, 5)]
     assert [np.flatnonzero(s.on_object).tolist() for s in scenes] == [[5], [6], [8], [9], [5]]
 
@@ -122,7 +93,7 @@ def test_a_missing_annotation_file_is_named(tmp_path):
 
 
 def test_checkpoints_are_compared_order_by_order(tmp_path):
-    scenes = read_scenes(write_coco(tmp_path), (12, 20), 4)
+    scenes = read_scenes(write_squares(tmp_path), (12, 20), 4)
     models = {name: build_tiny(seed).eval() for name, seed in (("a", 0), ("b", 1))}
     found = examine_objects(models, scenes)
     ranks, centers = all_ranks(models["a"], scenes)
@@ -137,7 +108,7 @@ def test_checkpoints_are_compared_order_by_order(tmp_path):
 
 
 def test_orders_are_compared_picture_by_picture(tmp_path):
-    scenes = read_scenes(write_coco(tmp_path), (12, 20), 4)
+    scenes = read_scenes(write_squares(tmp_path), (12, 20), 4)
     found = examine_objects({"a": build_tiny().eval()}, scenes)
     ranks, _ = all_ranks(build_tiny().eval(), scenes)
     differences = {"semantic minus by chance": [], "semantic minus center_out": []}

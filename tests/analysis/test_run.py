@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from conftest import TINY, build_tiny
-from test_object_share import write_coco
+from square_scenes import write_squares
 
 from semaim_mm.analysis.run import ANALYSES, analyze
 from semaim_mm.errors import InputError
@@ -33,7 +33,7 @@ def made(tmp_path):
         for epoch in (1, 2):
             model = build_tiny(epoch, **changes)
             torch.save(dict(state_dict=model.state_dict()), folder / f"epoch_{epoch}.pth")
-        return config, sorted(folder.glob("*.pth")), write_coco(tmp_path)
+        return config, sorted(folder.glob("*.pth")), write_squares(tmp_path)
 
     return make
 
