@@ -25,7 +25,7 @@ def free_errors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """-> (B,) mean squared errors of the patches not given: completed, and in the given's colour.
 
-    That is the mean colour of the given patches, or of all data (0, normalised) where none is.
+    That is the given patches' mean colour, or the one that pictures are normalised by without any.
     imgs, completed: (B, 3, H, W); order: (B, L) patch indices.
     """
     true, made = (patchify(each, patch_size).unflatten(2, (-1, 3)) for each in (imgs, completed))
