@@ -2,7 +2,7 @@
 
 A page marks one by ``<!-- made: recipe LEAF LEAF -->``, ``<!-- made: help TOOL -->``,
 ``<!-- made: modules PACKAGE -->`` or ``<!-- made: grid CSV -->`` (``suite`` and ``comparisons``:
-see measured_suite.py; ``analysis``: measured_analysis.py; ``benchmark``: benchmark_block.py), and
+see measured_suite.py; ``analysis``: analysis_block.py; ``benchmark``: benchmark_block.py), and
 ``<!-- end -->``.
 ``python tests/docs/doc_blocks.py`` writes them all anew; read the difference before you commit it.
 """
@@ -19,9 +19,9 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from analysis_block import block
 from benchmark_block import benchmark
 from grid_block import grid
-from measured_analysis import block
 from measured_suite import comparison_table, suite_table
 from mmengine.config import Config
 from mmengine.registry import init_default_scope

@@ -1,10 +1,14 @@
-"""The figures and numbers of docs/analysis.md: a tiny training, looked into after every epoch.
+"""The figures and numbers of docs/analysis.md: tiny trainings, looked into after every epoch.
 
 ``python tests/docs/measured_analysis.py`` trains ``configs/pretrain/semaim_tiny.py`` longer on the
 first part of the sample data, keeps the weights before training (``epoch_0``) and after every
-epoch, runs all analyses over them, and writes ``docs/images/analysis/*.png`` and
-``docs/measured/analysis.json``. Then ``python tests/docs/doc_blocks.py`` writes what
-``<!-- made: analysis about -->`` (``training``, ``orders``, ``several``) marks.
+epoch, and runs all analyses over them. It does so with further seeds for the differences between
+orders alone, and pretrains ``configs/pretrain/semaim_tiny_raw-pixels.py`` as it is for pictures
+that are completed. It writes ``docs/images/analysis/*.png`` and ``docs/measured/analysis.json``.
+Then ``python tests/docs/doc_blocks.py`` writes what ``<!-- made: analysis about -->`` and the other
+names of analysis_block.py mark.
+
+How long it takes on one core: to be filled in from ``minutes_in_all`` of the JSON.
 """
 
 from __future__ import annotations
@@ -13,42 +17,48 @@ import json
 import platform
 import re
 import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+from analysis_block import COVERED_PARTS, FILE, MAPPED, ORDERS, SHARE_PARTS
 from PIL import Image
 
 from semaim_mm.analysis.run import analyze
-from semaim_mm.leaderboard.write.markdown import table
-from semaim_mm.leaderboard.write.text import NONE
 from semaim_mm.runtime.launch import build_runner, load_config
 
 ROOT = Path(__file__).resolve().parents[2]
-FILE = ROOT / "docs" / "measured" / "analysis.json"
 IMAGES = ROOT / "docs" / "images" / "analysis"
+FOLDER = ROOT / "work_dirs" / "measured_analysis"
 LEAF, EPOCHS, PICTURES = "configs/pretrain/semaim_tiny.py", 5, 4000
+SEEDS = (0, 1, 2)  # of the pretraining; figures are of the first
+RAW_LEAF, RAW_EPOCHS = "configs/pretrain/semaim_tiny_raw-pixels.py", 1
+SHORTER = {"train_dataloader.dataset.dataset.indices": PICTURES}
 COMMAND = "python tests/docs/measured_analysis.py"
-WIDTHS = dict(neighbours=420, attention=420, colours=620, several=900)  # pixels on the page
+KEPT = ("objects", "loss", "precision")  # analyses whose numbers are kept
+# pixels on the page
+WIDTHS = dict(neighbours=420, attention=420, colours=620, several=900, generation=420)
+WIDTHS |= dict(precision=420)
 WIDEST, COLOURS = 800, 128
-SHOWN_PARTS = ("0.1", "0.3")
-MAPPED = ("semantic", "multi_center", "similarity")  # what the weights can change
-ORDERS = (*MAPPED, "center_out", "raster", "stochastic")
 
 
-def train(folder: Path) -> list[Path]:
+def train(
+    folder: Path, leaf: str, epochs: int, seed: int, options: Mapping[str, Any]
+) -> list[Path]:
     """-> the checkpoints of a training into ``folder``, before it and after every epoch."""
     options = {
-        "train_cfg.max_epochs": EPOCHS,
-        "train_dataloader.dataset.dataset.indices": PICTURES,
+        "train_cfg.max_epochs": epochs,
         "default_hooks.checkpoint.max_keep_ckpts": -1,
+        "randomness.seed": seed,
+        **options,
     }
-    runner = build_runner(load_config(ROOT / LEAF, options, str(folder)))
+    runner = build_runner(load_config(ROOT / leaf, options, str(folder)))
     runner.model.init_weights()
     torch.save(dict(state_dict=runner.model.state_dict()), folder / "epoch_0.pth")
     runner.train()
-    return [folder / f"epoch_{number}.pth" for number in range(EPOCHS + 1)]
+    return [folder / f"epoch_{number}.pth" for number in range(epochs + 1)]
 
 
 def shrink(path: Path, out: Path) -> None:
@@ -72,118 +82,91 @@ def brief(found: Any) -> Any:
 def kept(found: dict[str, Any]) -> dict[str, Any]:
     """What ``objects.json`` holds -> the part that the page's tables show."""
     last = list(found["share"])[-1]
-
-    def parts(by_order: dict[str, Any]) -> dict[str, Any]:
-        return few({o: by_order[o] for o in ORDERS})
-
-    def few(by_name: dict[str, Any]) -> dict[str, Any]:
-        return {name: {part: by[part] for part in SHOWN_PARTS} for name, by in by_name.items()}
-
     return found | dict(
-        share={name: parts(by_order) for name, by_order in found["share"].items()},
-        covered={n: parts(by_order) for n, by_order in found["covered"][last].items()},
+        share={name: few(by, SHARE_PARTS, ORDERS) for name, by in found["share"].items()},
+        covered={n: few(by, COVERED_PARTS, ORDERS) for n, by in found["covered"][last].items()},
         tau={pair: {o: by[o] for o in MAPPED} for pair, by in found["tau"].items()},
-        paired=few(found["paired"][last]),
-        covered_paired={n: few(by_pair) for n, by_pair in found["covered_paired"][last].items()},
+        **kept_of_seed(found),
     )
 
 
-def main() -> None:
-    folder = ROOT / "work_dirs" / "measured_analysis"
+def kept_of_seed(found: dict[str, Any]) -> dict[str, Any]:
+    """What ``objects.json`` holds -> the last checkpoint's differences picture by picture."""
+    last = list(found["share"])[-1]
+    several = found["covered_paired"][last]
+    return dict(
+        paired=few(found["paired"][last], SHARE_PARTS),
+        covered_paired={number: few(by, SHARE_PARTS) for number, by in several.items()},
+    )
+
+
+def few(
+    by_name: dict[str, Any], parts: Sequence[str], names: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Numbers by name and part -> those of some parts, and of some names."""
+    return {name: {part: by_name[name][part] for part in parts} for name in names or by_name}
+
+
+def look(leaf: str, checkpoints: Sequence[Path], only: Sequence[str] | None = None) -> dict:
+    """Analyse checkpoints, put the figures on the page -> the analyses' numbers by name."""
+    found = {}
+    for path in analyze(ROOT / leaf, checkpoints, only, out=checkpoints[-1].parent / "analysis"):
+        if path.suffix == ".json":
+            found[path.stem] = brief(json.loads(path.read_text()))
+        else:
+            shrink(path, IMAGES / path.name)
+    return found
+
+
+def differences_of(seed: int) -> dict[str, Any]:
+    """A further seed's training -> its differences; its figures are not the page's."""
+    folder = FOLDER / f"seed{seed}"
+    last = train(folder, LEAF, EPOCHS, seed, SHORTER)[-1]
+    analyze(ROOT / LEAF, [last], ["objects"], out=folder / "analysis")
+    return kept_of_seed(brief(json.loads((folder / "analysis" / "objects.json").read_text())))
+
+
+def completed() -> dict[str, Any]:
+    """The training on raw pixels -> the errors of pictures that it completes."""
     begun = time.monotonic()
-    checkpoints = train(folder)
+    last = train(FOLDER / "raw-pixels", RAW_LEAF, RAW_EPOCHS, SEEDS[0], {})[-1]
+    minutes = _minutes(time.monotonic() - begun)
+    errors = look(RAW_LEAF, [last], ["generation"])["generation"]
+    return dict(leaf=RAW_LEAF, epochs=RAW_EPOCHS, minutes=minutes, errors=errors)
+
+
+def _minutes(seconds: float) -> float:
+    return round(seconds / 60, 1)
+
+
+def main() -> None:
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    begun = time.monotonic()
+    checkpoints = train(FOLDER / f"seed{SEEDS[0]}", LEAF, EPOCHS, SEEDS[0], SHORTER)
     trained = time.monotonic()
-    written = analyze(ROOT / LEAF, checkpoints, out=folder / "analysis")
+    numbers = look(LEAF, checkpoints)
+    minutes = [_minutes(trained - begun), _minutes(time.monotonic() - trained)]
+    seeds = {str(SEEDS[0]): kept_of_seed(numbers["objects"])}
+    seeds |= {str(seed): differences_of(seed) for seed in SEEDS[1:]}
     found: dict[str, Any] = dict(
         command=COMMAND,
         date=datetime.now(UTC).date().isoformat(),
         leaf=LEAF,
         epochs=EPOCHS,
         pictures=PICTURES,
-        minutes=[round((trained - begun) / 60, 1), round((time.monotonic() - trained) / 60, 1)],
+        minutes=minutes,
         device=f"{platform.machine()} CPU, {torch.get_num_threads()} thread(s)",
         torch=torch.__version__,
+        **{name: numbers[name] for name in KEPT},
+        seeds=seeds,
+        generation=completed(),
     )
-    IMAGES.mkdir(parents=True, exist_ok=True)
-    for path in written:
-        if path.suffix == ".png":
-            shrink(path, IMAGES / path.name)
-        else:
-            found[path.stem] = brief(json.loads(path.read_text()))
     found["objects"] = kept(found["objects"])
+    found["minutes_in_all"] = _minutes(time.monotonic() - begun)
     text = json.dumps(found, indent=1)
     # an interval on a line
     text = re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text)
     FILE.write_text(text + "\n")
-
-
-def _read() -> dict[str, Any]:
-    return json.loads(FILE.read_text())
-
-
-def _told(found: list | None, scale: float = 100, digits: int = 1) -> str:
-    """[value, low, high, n] -> 'value (low to high)'."""
-    if found is None:
-        return NONE
-    value, low, high, _ = (None if item is None else item * scale for item in found)
-    text = f"{value:.{digits}f}"
-    return text if low is None else f"{text} ({low:.{digits}f} to {high:.{digits}f})"
-
-
-def block(what: str) -> str:
-    """'about': how it was measured; 'training', 'orders' or 'several': that table."""
-    return f"{TABLES[what](_read())}\n"
-
-
-def _about(found: dict[str, Any]) -> str:
-    return (
-        f"`{found['command']}`, {found['date']}: `{found['leaf']}` for {found['epochs']} epochs "
-        f"of {found['pictures']} pictures ({found['minutes'][0]:g} minutes, the analyses "
-        f"{found['minutes'][1]:g}; {found['device']}, torch {found['torch']}), one seed, "
-        f"{found['objects']['pictures']} pictures of the detection task, "
-        "`docs/measured/analysis.json`."
-    )
-
-
-def _training(found: dict[str, Any]) -> str:
-    parts, seen = found["objects"], None
-    own = next(iter(parts["share"]["epoch_0"]))
-    rows = []
-    for name, shares in parts["share"].items():
-        tau = parts["tau"].get(f"{seen} to {name}", {}).get(own)
-        row = [name.replace("_", " "), *(_told(shares[own][part]) for part in SHOWN_PARTS)]
-        row += [_told(parts["distance"][name][own], 1, 2), _told(tau, 1, 2)]
-        rows.append(row)
-        seen = name
-    header = [own, *(f"first {float(p):.0%} on an object, %" for p in SHOWN_PARTS)]
-    header += ["centre to object, patches", "tau with the epoch before"]
-    return table(header, rows)
-
-
-def _orders(found: dict[str, Any]) -> str:
-    parts = found["objects"]
-    last = parts["share"][f"epoch_{found['epochs']}"]
-    rows = [[o, *(_told(last[o][part]) for part in SHOWN_PARTS)] for o in ORDERS]
-    rows.append(["all patches", *[_told(parts["by_chance"])] * len(SHOWN_PARTS)])
-    header = ["order", *(f"first {float(part):.0%} on an object, %" for part in SHOWN_PARTS)]
-    return table(header, rows)
-
-
-def _several(found: dict[str, Any]) -> str:
-    groups = found["objects"]["covered"]
-    rows = []
-    for order in ("semantic", "multi_center", "stochastic"):
-        cells = [_told(by[order][part]) for by in groups.values() for part in SHOWN_PARTS]
-        rows.append([order, *cells])
-    header = ["order"]
-    for number, by in groups.items():
-        count = by["semantic"]["0.1"][3]
-        words = f"{number} object{'' if number == '1' else 's'} ({count})"
-        header += [f"{words}: begun after {float(part):.0%}, %" for part in SHOWN_PARTS]
-    return table(header, rows)
-
-
-TABLES = dict(about=_about, training=_training, orders=_orders, several=_several)
 
 
 if __name__ == "__main__":
