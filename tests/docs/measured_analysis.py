@@ -8,7 +8,7 @@ that are completed. It writes ``docs/images/analysis/*.png`` and ``docs/measured
 Then ``python tests/docs/doc_blocks.py`` writes what ``<!-- made: analysis about -->`` and the other
 names of analysis_block.py mark.
 
-How long it takes on one core: to be filled in from ``minutes_in_all`` of the JSON.
+It took an hour beside two trainings on two cores (``minutes_in_all`` of the JSON).
 """
 
 from __future__ import annotations
