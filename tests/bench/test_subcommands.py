@@ -141,6 +141,7 @@ def test_leaderboard(monkeypatch, tmp_path):
     assert [row[0] for row in bootstrap["rows"]][-1].endswith("resamples of 50 images")
 
 
+@pytest.mark.slow
 def test_scaling(monkeypatch, tmp_path):
     words = ("scaling", "--depth", "2", "--side", "32", "--tokens", "1024")
     (table,) = run(monkeypatch, tmp_path, *words)

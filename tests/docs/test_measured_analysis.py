@@ -107,6 +107,7 @@ def test_leaves_take_what_the_measurement_sets(name, tmp_path):
     assert cfg.train_dataloader.dataset.dataset.indices == measured_analysis.PICTURES
 
 
+@pytest.mark.slow
 def test_a_new_measurement_has_every_block_and_its_figures(tmp_path, monkeypatch):
     asked, changes = [], {"tiny.py": {}, "raw.py": RAW}
     for name, change in changes.items():

@@ -162,6 +162,7 @@ def places(draw, content):
     return tuple(keys)
 
 
+@pytest.mark.slow
 @settings(derandomize=True, max_examples=150, deadline=None)
 @given(data=st.data(), value=ANY)
 def test_any_part_may_be_anything_and_only_a_sentence_follows(data, value, place):

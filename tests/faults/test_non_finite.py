@@ -55,7 +55,9 @@ def poisoned(iterations, value: float):
 
 
 @KINDS
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "value", [float("nan"), pytest.param(float("inf"), marks=pytest.mark.slow)]
+)
 def test_an_update_that_is_not_finite_is_left_out_and_written_down(value, kind, data, tmp_path):
     options = shipped.pretraining(data) | EVERY_UPDATE | kind
     # the first of the two steps of the third update

@@ -187,7 +187,8 @@ def wait_for(path: Path) -> str:
     raise TimeoutError(path)
 
 
-@pytest.mark.parametrize("name", ["SIGUSR2", pytest.param("SIGTERM", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGUSR2", "SIGTERM"])
 def test_a_job_that_is_told_to_stop_waits_until_its_training_has_saved_itself(
     tmp_path, cluster, name
 ):

@@ -82,6 +82,7 @@ def test_finetuning_then_testing_gives_the_validations_number_and_a_result(
     assert (words["pooling"], words["layer"], words["resolution"]) == ("patches", 3, [64, 64])
 
 
+@pytest.mark.slow
 def test_another_epoch_of_a_run_is_another_protocol_and_says_so(folder, checkpoint, tmp_path):
     overrides = options(
         folder,

@@ -11,9 +11,8 @@ from semaim_mm.runtime.evaluate import evaluate
 DET, SEG = "configs/det/mask-rcnn_tiny_vitdet.py", "configs/seg/upernet_tiny.py"
 
 
-@pytest.mark.parametrize(
-    ("leaf", "public"), [(DET, "coco"), pytest.param(SEG, "ade20k", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("leaf", "public"), [(DET, "coco"), (SEG, "ade20k")])
 def test_a_task_of_ones_own_is_a_group_of_its_own(leaf, public, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     if leaf == DET:
