@@ -140,42 +140,6 @@ def test_one_probe_a_pretraining_is_called_a_probe(tmp_path):
     assert BOTH_SPREADS.replace("finetuning", "probe") in the_row(tmp_path).notes
 
 
-def test_different_checkpoints_that_claim_one_seed_are_shown_and_not_ranked(tmp_path):
-    write(tmp_path, "good", score=10.0)
-    write(tmp_path, "twice", score=90.0)
-    write(tmp_path, "twice", score=90.0, folder="again", checkpoint=weights("another", 0))
-    rows = the_group(tmp_path).rows
-    assert [(row.method, row.rank) for row in rows] == [("good", 1), ("twice", None)]
-    assert "claim the pretraining seed 0" in rows[1].doubt
-
-
-@pytest.mark.parametrize(
-    ("told", "doubted"),
-    [
-        ((dict(recipe_sha256="a"), dict(recipe_sha256="b")), True),
-        ((dict(made_by="a"), dict(made_by="b")), True),
-        ((dict(recipe_sha256="a"), dict(recipe_sha256="a")), False),
-        ((dict(made_by="a"), dict(recipe_sha256="b")), False),
-        ((dict(recipe_sha256={}), dict(recipe_sha256=[])), False),
-    ],
-)
-def test_seeds_of_different_recipes_are_shown_and_not_ranked(tmp_path, told, doubted):
-    for seed, more in enumerate(told):
-        start = weights(f"ours {seed}", seed)
-        start["origin"] |= more
-        write(tmp_path, seed=seed, checkpoint=start)
-    found = the_row(tmp_path).doubt
-    assert ("pretrained by 2 different configs" in (found or "")) == doubted
-
-
-def test_different_finetunings_that_claim_one_seed_are_not_ranked(tmp_path):
-    changes = finetuned("m", 0, 1)
-    write(tmp_path, **changes)
-    again = {**changes["checkpoint"], "sha256": "f" * 64}
-    write(tmp_path, **{**changes, "folder": "again", "checkpoint": again})
-    assert "claim the finetuning of" in the_row(tmp_path).doubt
-
-
 def test_images_are_resampled_for_the_mean_over_seeds(tmp_path):
     random = np.random.default_rng(0)
     right = random.random((2, 400)) < 0.6

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmpretrain.structures import DataSample
-from teachers import CLIP, random_teacher, save
+from teachers import CLIP, SHORT, random_teacher, save
 
 from semaim_mm.runtime.launch import load_config
 
@@ -34,15 +34,9 @@ def cached_leaf(root: Path, folder: Path, **options) -> Config:
         {
             "data_root": str(root / "data"),
             "experiment_name": folder.name,
+            **SHORT,
             "total_batch": 5,
-            "base_lr": 0.16,
             "train_dataloader.batch_size": 5,
-            "train_dataloader.num_workers": 0,
-            "train_dataloader.persistent_workers": False,
-            "val_dataloader.num_workers": 0,
-            "val_cfg.mean_dataloader.num_workers": 0,
-            "param_scheduler.0.end": 0.5,
-            "param_scheduler.1.begin": 0.5,
             **options,
         }
     )

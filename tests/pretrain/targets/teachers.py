@@ -11,6 +11,16 @@ from torch import Tensor, nn
 CLIP = "vit_base_patch16_clip_quickgelu_224.openai"
 SMALL = dict(embed_dim=32, depth=2, num_heads=2)
 PIXELS = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+# of a tiny leaf: its loaders in this process, a warm-up that a few updates have room for
+SHORT = {
+    "base_lr": 0.16,
+    "train_dataloader.num_workers": 0,
+    "train_dataloader.persistent_workers": False,
+    "val_dataloader.num_workers": 0,
+    "val_cfg.mean_dataloader.num_workers": 0,
+    "param_scheduler.0.end": 0.5,
+    "param_scheduler.1.begin": 0.5,
+}
 BGR = dict(type="SelfSupDataPreprocessor", mean=PIXELS[0], std=PIXELS[1], to_rgb=True)
 
 

@@ -9,22 +9,16 @@ import numpy as np
 import pytest
 import timm
 import torch
-from teachers import CLIP, package_names, random_teacher, save
+from teachers import CLIP, SHORT, package_names, random_teacher, save
 
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.launch import build_runner, load_config
 from semaim_mm.runtime.record import checkpoint_record
 
 SMALL = {
+    **SHORT,
     "total_batch": 8,
-    "base_lr": 0.16,
     "train_dataloader.batch_size": 8,
-    "train_dataloader.num_workers": 0,
-    "train_dataloader.persistent_workers": False,
-    "val_dataloader.num_workers": 0,
-    "val_cfg.mean_dataloader.num_workers": 0,
-    "param_scheduler.0.end": 0.5,
-    "param_scheduler.1.begin": 0.5,
     "model.backbone.arch.embed_dims": 32,
     "model.backbone.arch.feedforward_channels": 64,
 }
