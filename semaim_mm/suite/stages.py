@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from semaim_mm.errors import InputError
+from semaim_mm.report.result import canonical
 from semaim_mm.runtime.launch import configs_read_once, load_config
 from semaim_mm.runtime.places import without_place
 from semaim_mm.runtime.tuned import SWEPT
@@ -45,6 +46,12 @@ class Stage(NamedTuple):
     def after(self) -> tuple[str, ...]:
         """The stages that have to be complete before this one starts."""
         return (*((self.needs,) if self.needs else ()), *self.trials)
+
+    @property
+    def but_for_its_seed(self) -> tuple[str, str, str]:
+        """What the same stage of another seed has too."""
+        options = {k: v for k, v in self.options.items() if k != "randomness.seed"}
+        return self.config, self.kind, canonical(options)
 
     @property
     def processes(self) -> int:

@@ -90,12 +90,8 @@ def _read_by(cfg: Config) -> set[str]:
 
 def without_manifest(stages: Sequence[Stage]) -> list[str]:
     """Stages -> the folders of data that they read which no manifest stands for."""
-    found, seen = set(), set()
-    for stage in stages:
-        options = {k: v for k, v in stage.options.items() if k != "randomness.seed"}
-        if (told := (stage.config, canonical(options))) in seen:
-            continue
-        seen.add(told)
+    found = set()
+    for stage in {stage.but_for_its_seed: stage for stage in stages}.values():
         cfg = load_config(stage.config, stage.options)
         spread_keys(cfg)
         roots = {dataset.get("data_root") for _, dataset in datasets_of(cfg)} - {None}

@@ -6,7 +6,6 @@ from importlib.resources import files
 from statistics import median
 from typing import NamedTuple
 
-from semaim_mm.report.result import canonical
 from semaim_mm.suite.stages import Stage
 from semaim_mm.suite.state import read_state
 
@@ -37,13 +36,13 @@ def expectations(stages: Sequence[Stage]) -> dict[str, Expected]:
     for stage in stages:
         record = read_state(stage)
         if record and record.get("status") == "complete" and record.get("seconds"):
-            same[_but_for_its_seed(stage)] = record["seconds"]
+            same[stage.but_for_its_seed] = record["seconds"]
             alike.setdefault(kind_of(stage), []).append(record["seconds"])
     here = {kind: median(seconds) for kind, seconds in alike.items()}
     before = shipped()["seconds"]
     found = {}
     for stage in stages:
-        seconds = same.get(_but_for_its_seed(stage), here.get(kind_of(stage)))
+        seconds = same.get(stage.but_for_its_seed, here.get(kind_of(stage)))
         if seconds is not None:
             found[stage.name] = Expected(seconds, False)
         elif (seconds := before.get(kind_of(stage))) is not None:
@@ -55,8 +54,3 @@ def kind_of(stage: Stage) -> str:
     """A stage -> its leaf, its kind and the options that its cost hangs on most, in one text."""
     costly = {k: v for k, v in stage.options.items() if k.startswith(COSTLY)}
     return " ".join([stage.config, stage.kind, *(f"{k}={costly[k]}" for k in sorted(costly))])
-
-
-def _but_for_its_seed(stage: Stage) -> tuple:
-    options = {k: v for k, v in stage.options.items() if k != "randomness.seed"}
-    return stage.config, stage.kind, canonical(options)
