@@ -80,7 +80,7 @@ def test_a_child_dies_with_the_runner(tmp_path, how):
         "time.sleep(60)"
     )
     log = tmp_path / "log.txt"
-    places = os.pathsep.join([str(Path(__file__).parent), os.getcwd()])
+    places = os.pathsep.join(sys.path)  # what tests share lies in several folders
     runner = subprocess.Popen(
         [sys.executable, "-c", code, str(log)], env=os.environ | dict(PYTHONPATH=places)
     )
