@@ -159,6 +159,7 @@ CHANGES = {  # leaf: its parent, and every key that differs, with the leaf's val
             "model.neck.query_depth": 12,
             TARGET + "blur_kernel": 9,
             "train_dataloader.dataset.dataset.indices": 4000,
+            "val_cfg.mean_dataloader.dataset.indices": 4000,
         },
     ),
     "ablations/semaim_vitb_l1.py": ("semaim_vitb.py", {"model.head.loss": "l1"}),

@@ -15,3 +15,4 @@ model = dict(
     target_generator=dict(blur_kernel=9),
 )
 train_dataloader = dict(dataset=dict(dataset=dict(indices=4000)))
+val_cfg = dict(mean_dataloader=dict(dataset=dict(indices=4000)))  # the mean of the same half

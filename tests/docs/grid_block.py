@@ -2,7 +2,8 @@
 
 ``python tests/docs/grid_block.py configs/suites/ablations.py --machine "2 shared cores"`` reads the
 finished suite's folder and writes ``docs/measured/ablations.csv``, the leaderboard's own CSV,
-and ``ablations.json`` beside it: command, dates, machine, versions, hours of processes. Then
+and ``ablations.json`` beside it: command, dates, machine, versions, hours of processes, and the
+scores a pretraining seed, which differences from the base are paired by. Then
 ``python tests/docs/doc_blocks.py`` writes the table that ``<!-- made: grid CSV -->`` marks.
 """
 
@@ -19,6 +20,7 @@ import measured_suite
 
 from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.asked import asked_board, read_asked
+from semaim_mm.leaderboard.intervals import over_seeds
 from semaim_mm.leaderboard.model import Leaderboard
 from semaim_mm.leaderboard.write.csv_file import csv_text
 from semaim_mm.suite.grid import BASE
@@ -36,24 +38,40 @@ def write_grid(
     """A finished grid -> its CSV, and beside it how it was measured; InputError as ``digest``."""
     found = measured_suite.digest(board, stages, command)
     told = dict(machine=machine) | {key: found[key] for key in TOLD}
+    told["scores"] = scores_by_seed(board)
     csv_file.parent.mkdir(parents=True, exist_ok=True)
     csv_file.write_text(csv_text(board))
     csv_file.with_suffix(".json").write_text(measured_suite.told(told))
 
 
-def about(path: str) -> str:
-    """A grid's CSV -> by what, when, where and how long it was measured, from the JSON beside."""
+def scores_by_seed(board: Leaderboard) -> dict[str, dict[str, dict[str, float]]]:
+    """-> {task: {method: {pretraining seed: headline score}}}."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for group in board.groups:
+        for row in group.rows:
+            scores = {str(run.pretraining_seed): run.scores[group.headline] for run in row.runs}
+            found.setdefault(group.task, {})[row.method] = scores
+    return found
+
+
+def read_beside(path: str) -> dict[str, Any]:
+    """A grid's CSV -> how it was measured, from the JSON beside it."""
     file = (ROOT / path).with_suffix(".json")
     if not file.is_file():
         raise InputError(
             f"{path} is there without {file.name}, which says how it was measured; write both by "
             "python tests/docs/grid_block.py SPEC --machine TEXT."
         )
-    found: dict[str, Any] = json.loads(file.read_text())
+    return json.loads(file.read_text())
+
+
+def about(path: str, found: dict[str, Any]) -> str:
+    """A grid's CSV and what is beside it -> by what, when, where and how long it was measured."""
     return (
         f"{measured_suite.about(found)}; {found['machine']}, "
         f"`{Path(path).with_suffix('.json').as_posix()}`. Mean over pretraining seeds with its "
-        "95 % interval, in percent."
+        "95 % interval, in percent; the difference from the base is paired by seed, and its "
+        "interval is not corrected for how many cells there are."
     )
 
 
@@ -65,6 +83,7 @@ def grid(path: str) -> str:
     """
     if not (ROOT / path).is_file():
         return "Not measured yet.\n"
+    beside = read_beside(path)
     with (ROOT / path).open(newline="") as file:
         lines = [line for line in csv.DictReader(file) if line["kind"] == "measured"]
     lines = [line for line in lines if line["headline"] == "true"]
@@ -80,20 +99,29 @@ def grid(path: str) -> str:
         found = [cells.get((method, *key)) for key in tasks]
         counts = {line["over_pretraining_seeds_n"] or "1" for line in found if line}
         row = [f"`{method}`", " / ".join(sorted(counts))]
-        for line, key in zip(found, tasks, strict=True):
-            row += ["-", "-"] if line is None else _figures(line, cells.get((BASE, *key)))
+        for line, (task, _) in zip(found, tasks, strict=True):
+            scores = beside["scores"].get(task, {})
+            row += ["-", "-"] if line is None else [_score(line), from_base(scores, method)]
         shown.append(row)
-    return about(path) + "\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in shown)
+    text = "".join(f"| {' | '.join(row)} |\n" for row in shown)
+    return f"{about(path, beside)}\n\n{text}"
 
 
-def _figures(line: dict[str, str], base: dict[str, str] | None) -> list[str]:
+def _score(line: dict[str, str]) -> str:
     value, low, high = (line[k] for k in ("value", *_span("low", "high")))
     told = f"{float(value):.1f}"
-    if low and high:
-        told += f" ({float(low):.1f} to {float(high):.1f})"
-    if base is None or line is base:
-        return [told, ""]
-    return [told, f"{float(value) - float(base['value']):+.1f}"]
+    return f"{told} ({float(low):.1f} to {float(high):.1f})" if low and high else told
+
+
+def from_base(scores: dict[str, dict[str, float]], method: str) -> str:
+    """A task's scores by method and seed -> a method's mean difference, paired by seed."""
+    base, ours = scores.get(BASE, {}), scores.get(method, {})
+    shared = sorted(base.keys() & ours.keys())
+    if method == BASE or not shared:
+        return ""
+    found = over_seeds([ours[seed] - base[seed] for seed in shared])
+    told = f"{found.value:+.1f}"
+    return told if found.low is None else f"{told} ({found.low:+.1f} to {found.high:+.1f})"
 
 
 def _span(*names: str) -> list[str]:
