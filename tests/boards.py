@@ -139,3 +139,18 @@ def _stage(name: str, method: str, task: str, seed: int, kind: str) -> dict:
     return dict(
         stage=name, method=method, task=task, seed=seed, kind=kind, status="complete", log=None
     )
+
+
+def write_knn_and_coco(root: Path, methods: int = 5, seeds: int = 3, noise: float = 0.0) -> None:
+    """Results of k-NN and detection that rank m0, m1, ... alike, but for noise."""
+    random = np.random.default_rng(0)
+    for number in range(methods):
+        for seed in range(seeds):
+            luck = noise * random.normal()
+            where = f"m{number}/seed{seed}"
+            write(root, f"m{number}", seed, 10.0 * number + luck, folder=f"{where}/knn")
+            write(
+                root, f"m{number}", seed, folder=f"{where}/coco", task="coco",
+                metrics=dict(bbox_mAP=5.0 * number + luck),
+                protocol=dict(task="coco", evaluator=dict(type="SampleCoco"), training=None),
+            )  # fmt: skip

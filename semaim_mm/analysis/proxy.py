@@ -13,7 +13,13 @@ from scipy.stats import rankdata
 
 from semaim_mm.analysis.figures import proxy_figure, save
 from semaim_mm.analysis.loss_target import UNKNOWN, short, targets_of
-from semaim_mm.analysis.proxy_scores import Scores, names_of, scores_of, trains_no_backbone
+from semaim_mm.analysis.proxy_scores import (
+    Scores,
+    met_on_one_side,
+    names_of,
+    scores_of,
+    trains_no_backbone,
+)
 from semaim_mm.analysis.write_json import write_json
 from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.asked import asked_board, read_asked
@@ -73,7 +79,8 @@ def _comparable(
         kept, of = {m: held_out[m] for m in kept if m in held_out}, "Losses on held-out images."
     if not kept.keys() & dense.keys():
         return kept, left
-    return kept, " ".join(filter(None, (of, left)))
+    # what is known before a patch is another question in another order
+    return kept, " ".join(filter(None, (of, "A lower loss may be an easier order.", left)))
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:
@@ -183,7 +190,8 @@ def pairs(
         kept, note = _comparable(matched, scores, targets or {})
         yield Pair((LOSS, task), kept, scores, _joined(note, unmatched, unranked))
         for name, (values, note) in cheap.items():
-            yield Pair((name, task), values, scores, _joined(note, unranked))
+            alone = met_on_one_side(values, scores, names)
+            yield Pair((name, task), values, scores, _joined(note, unranked, alone))
 
 
 def _matched(
@@ -224,6 +232,15 @@ def proxy_validity(asked: Sequence[Pair]) -> dict[str, Interval | str]:
     return found
 
 
+def foretold(results: str | Path) -> tuple[list[Pair], dict[str, Interval | str]]:
+    """A folder of results -> what is correlated in it, and what came of it; InputError as below."""
+    asked = read_asked(results)
+    board = asked_board(results, asked, resamples=0)
+    curves = learning_curves(results, asked)
+    compared = list(pairs(board, curves, targets_of(results, curves)))
+    return compared, proxy_validity(compared)
+
+
 def write_validity(results: str | Path, out: str | Path | None = None) -> list[Path]:
     """A folder of results -> ``analysis/proxy.json`` and ``.png`` below it (or in ``out``).
 
@@ -232,11 +249,7 @@ def write_validity(results: str | Path, out: str | Path | None = None) -> list[P
     Raises:
         InputError: no such folder, too few methods, a folder that can't be written.
     """
-    asked = read_asked(results)
-    board = asked_board(results, asked, resamples=0)
-    curves = learning_curves(results, asked)
-    compared = list(pairs(board, curves, targets_of(results, curves)))
-    found = proxy_validity(compared)
+    compared, found = foretold(results)
     folder = Path(results) / "analysis" if out is None else Path(out)
     shown = {
         pair.names: (pair.values, found[pair.name])

@@ -15,8 +15,12 @@ Pretraining = tuple  # method and FIELDS
 
 
 def pretraining_of(row: Row) -> Pretraining:
-    """A row -> what it is a score of, seeds apart."""
-    return (row.method, *(getattr(row, field) for field in FIELDS))
+    """A row -> what it is a score of, seeds apart.
+
+    Of ``arch`` the patch size doesn't count: weights of patches of 14 are resized for dense tasks.
+    """
+    size, *rest = (getattr(row, field) for field in FIELDS)
+    return (row.method, size.partition("/")[0], *rest)
 
 
 def names_of(board: Leaderboard) -> dict[Pretraining, str]:
@@ -45,6 +49,14 @@ def scores_of(group: Group, names: Mapping[Pretraining, str]) -> tuple[Scores, l
             by_seed.setdefault(seed, []).append(run.scores[group.headline])
     scores = {n: {s: float(np.mean(v)) for s, v in seeds.items()} for n, seeds in found.items()}
     return scores, sorted({names[pretraining_of(row)] for row in group.rows if row.doubt})
+
+
+def met_on_one_side(cheap: Scores, dense: Scores, names: Mapping[Pretraining, str]) -> str | None:
+    """-> names of methods with both scores, but each of another pretraining, in a sentence."""
+    method_of = {name: pretraining[0] for pretraining, name in names.items()}
+    both = {method_of.get(n) for n in cheap} & {method_of.get(n) for n in dense}
+    alone = sorted(n for n in cheap.keys() ^ dense.keys() if method_of.get(n) in both)
+    return f"Left out, without both scores: {'; '.join(alone)}" if alone else None
 
 
 def trains_no_backbone(group: Group) -> bool:

@@ -10,7 +10,8 @@ from semaim_mm.suite.stages import Stage
 from semaim_mm.suite.state import read_state
 
 SHIPPED = "measured_seconds.json"
-COSTLY = ("train_cfg.", "model.backbone.arch")  # length, and width and depth
+# length, width and depth, decoder, and whether a teacher runs
+COSTLY = ("train_cfg.", "model.backbone.arch", "model.neck.", "model.target_generator.type")
 
 
 class Expected(NamedTuple):
@@ -20,9 +21,17 @@ class Expected(NamedTuple):
     elsewhere: bool
 
 
-def shipped() -> Mapping:
-    """-> the times that come with the package: ``machine``, ``command``, ``date``, ``seconds``."""
+def shipped() -> list[Mapping]:
+    """-> the times that come with the package, of each measured suite.
+
+    ``machine``, ``command``, ``date``, and ``seconds`` by kind of stage.
+    """
     return json.loads(files("semaim_mm.suite").joinpath(SHIPPED).read_text())
+
+
+def machines() -> str:
+    """-> on what the shipped times were measured, in words."""
+    return "; ".join(dict.fromkeys(found["machine"] for found in shipped()))
 
 
 def expectations(stages: Sequence[Stage]) -> dict[str, Expected]:
@@ -36,13 +45,13 @@ def expectations(stages: Sequence[Stage]) -> dict[str, Expected]:
     for stage in stages:
         record = read_state(stage)
         if record and record.get("status") == "complete" and record.get("seconds"):
-            same[stage.but_for_its_seed] = record["seconds"]
+            same[stage.method, stage.but_for_its_seed] = record["seconds"]
             alike.setdefault(kind_of(stage), []).append(record["seconds"])
     here = {kind: median(seconds) for kind, seconds in alike.items()}
-    before = shipped()["seconds"]
+    before = {kind: seconds for found in shipped() for kind, seconds in found["seconds"].items()}
     found = {}
     for stage in stages:
-        seconds = same.get(stage.but_for_its_seed, here.get(kind_of(stage)))
+        seconds = same.get((stage.method, stage.but_for_its_seed), here.get(kind_of(stage)))
         if seconds is not None:
             found[stage.name] = Expected(seconds, False)
         elif (seconds := before.get(kind_of(stage))) is not None:

@@ -22,7 +22,7 @@ from semaim_mm.suite.stages import (
     sorted_by_need,
 )
 from semaim_mm.suite.state import is_finished, key_of, without_manifest
-from semaim_mm.suite.times import expectations, shipped
+from semaim_mm.suite.times import expectations, machines
 
 
 @configs_read_once()
@@ -52,7 +52,7 @@ def plan_table(stages: Sequence[Stage]) -> Table:
         told = f"at least {_time(total)}, and {unknown} stage(s) of unknown length"
         view.caption = f"expected, one after another: {told}"
     if elsewhere:
-        view.caption += f"\n* measured on {shipped()['machine']}"
+        view.caption += f"\n* measured on {machines()}"
     if unlisted := without_manifest(stages):
         view.caption += (
             f"\nno manifest in {', '.join(unlisted)}: if images change there, nothing is run anew; "

@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from boards import write_knn_and_coco
 from result_files import write
 from scipy.stats import spearmanr
 
@@ -18,20 +19,6 @@ from semaim_mm.leaderboard.asked import read_asked
 from semaim_mm.leaderboard.table import leaderboard
 from semaim_mm.leaderboard.write.curves import Curve, learning_curves
 from semaim_mm.leaderboard.write.order_maps import analysis_figures
-
-
-def write_results(root, methods=5, seeds=3, noise=0.0):
-    random = np.random.default_rng(0)
-    for number in range(methods):
-        for seed in range(seeds):
-            luck = noise * random.normal()
-            where = f"m{number}/seed{seed}"
-            write(root, f"m{number}", seed, 10.0 * number + luck, folder=f"{where}/knn")
-            write(
-                root, f"m{number}", seed, folder=f"{where}/coco", task="coco",
-                metrics=dict(bbox_mAP=5.0 * number + luck),
-                protocol=dict(task="coco", evaluator=dict(type="SampleCoco"), training=None),
-            )  # fmt: skip
 
 
 def test_rho_is_scipys_also_with_ties():
@@ -60,7 +47,7 @@ def test_the_interval_is_that_of_a_bootstrap_over_shared_seeds():
 
 
 def test_a_leaderboard_gives_rho_and_says_what_is_missing(tmp_path):
-    write_results(tmp_path)
+    write_knn_and_coco(tmp_path)
     found = proxy_validity(list(pairs(leaderboard(tmp_path, resamples=0))))
     assert found["knn -> coco"].value == pytest.approx(1)
     assert found["knn -> coco"].n == 3
@@ -68,7 +55,7 @@ def test_a_leaderboard_gives_rho_and_says_what_is_missing(tmp_path):
 
 
 def test_three_methods_are_too_few(tmp_path):
-    write_results(tmp_path, methods=3)
+    write_knn_and_coco(tmp_path, methods=3)
     with pytest.raises(InputError, match="3 methods have both scores .*needs 4"):
         proxy_validity(list(pairs(leaderboard(tmp_path, resamples=0))))
 
@@ -109,7 +96,7 @@ def write_run(root, method, model, loss=1.0, seed=0, held_out=None):
 
 def write_suite(root, models, losses, held_out=()):
     """Results of k-NN and detection, and pretrainings of these models, as a suite has them."""
-    write_results(root, methods=len(models), seeds=1)
+    write_knn_and_coco(root, methods=len(models), seeds=1)
     names = [f"m{number}" for number in range(len(models))]
     held_out = held_out or [None] * len(models)
     rows = zip(names, models, losses, held_out, strict=True)

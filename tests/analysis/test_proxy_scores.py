@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from boards import write_knn_and_coco
 from mmengine.registry import init_default_scope
 from result_files import finetuned, weights, write
-from test_proxy import PIXELS, pairs_of, write_results, write_suite
+from test_proxy import PIXELS, pairs_of, write_suite
 
 from semaim_mm.analysis.proxy import pairs, proxy_validity
 from semaim_mm.arch import arch_name
@@ -24,7 +25,7 @@ COCO = dict(task="coco", evaluator=dict(type="SampleCoco"), training=None)
 
 
 def write_trained(root, leaf, options, task="trained"):
-    """Results as if this leaf had been trained from each pretraining of ``write_results``."""
+    """Results as if this leaf had been trained from each pretraining of ``write_knn_and_coco``."""
     cfg = load_config(ROOT / leaf, options)
     init_default_scope(cfg.default_scope)
     spread_keys(cfg)
@@ -49,7 +50,7 @@ def write_trained(root, leaf, options, task="trained"):
     ids=str,
 )
 def test_a_training_is_cheap_where_it_freezes_all_blocks(tmp_path, leaf, options, cheap):
-    write_results(tmp_path, methods=4, seeds=1)
+    write_knn_and_coco(tmp_path, methods=4, seeds=1)
     write_trained(tmp_path, leaf, options)
     names = {pair.names for pair in pairs(leaderboard(tmp_path, resamples=0))}
     assert (("trained", "coco") in names) is cheap and ("knn", "coco") in names
@@ -69,7 +70,7 @@ def write_variant(root, method, score, name, epochs=5, seed=0, **changes):
 
 
 def test_pretrainings_of_one_method_are_points_of_their_own(tmp_path):
-    write_results(tmp_path, methods=4, seeds=1)  # of 5 epochs each
+    write_knn_and_coco(tmp_path, methods=4, seeds=1)  # of 5 epochs each
     write_variant(tmp_path, "m3", 90.0, "long", epochs=400)
     write_variant(tmp_path, "m2", 70.0, "large", arch="ViT-large/16")
     values = {pair.names: pair.values for pair in pairs(leaderboard(tmp_path, resamples=0))}
@@ -84,7 +85,7 @@ def test_pretrainings_of_one_method_are_points_of_their_own(tmp_path):
 
 
 def test_one_task_alone_with_a_variant_does_not_lend_it_the_others_score(tmp_path):
-    write_results(tmp_path, methods=4, seeds=1)
+    write_knn_and_coco(tmp_path, methods=4, seeds=1)
     start = weights("m0 long", 0)
     start["origin"]["budget"] = dict(epochs=400, images=40)
     write(tmp_path, "m0", score=90.0, checkpoint=start, folder="long/knn")
@@ -94,7 +95,7 @@ def test_one_task_alone_with_a_variant_does_not_lend_it_the_others_score(tmp_pat
 
 
 def test_finetunings_chosen_otherwise_are_of_one_pretraining(tmp_path):
-    write_results(tmp_path, methods=4, seeds=1)
+    write_knn_and_coco(tmp_path, methods=4, seeds=1)
     tuned = finetuned("m0", 0, 1, selection="best on val", metrics=dict(bbox_mAP=8.0))
     write(tmp_path, **tuned | dict(task="coco", protocol=COCO))
     (found,) = (p for p in pairs(leaderboard(tmp_path, resamples=0)) if p.names[0] == "knn")
@@ -103,7 +104,7 @@ def test_finetunings_chosen_otherwise_are_of_one_pretraining(tmp_path):
 
 @pytest.mark.parametrize("task", ["knn", "coco"])
 def test_a_row_that_is_not_ranked_is_left_out_by_name(tmp_path, task):
-    write_results(tmp_path, seeds=1)
+    write_knn_and_coco(tmp_path, seeds=1)
     again = dict(task="coco", metrics=dict(bbox_mAP=90.0), protocol=COCO) if task == "coco" else {}
     other = weights("m1 another", 0)  # the same seed again, of other weights
     write(tmp_path, "m1", score=90.0, checkpoint=other, folder="m1/again", **again)
@@ -127,3 +128,27 @@ def test_a_loss_of_a_method_with_several_pretrainings_is_left_out_by_name(tmp_pa
     found = {pair.names: pair for pair in pairs_of(tmp_path)}["pretraining loss", "coco"]
     assert list(found.values) == ["m0", "m1", "m2", "m4"]
     assert found.note.endswith("several pretrainings may have had that loss: m3")
+
+
+def test_a_patch_size_that_a_task_resizes_makes_no_other_pretraining(tmp_path):
+    for number in range(5):
+        write(tmp_path, f"m{number}", 0, 10.0 * number, folder=f"m{number}/knn", arch="ViT-base/14")
+        write(
+            tmp_path, f"m{number}", 0, folder=f"m{number}/coco", task="coco", arch="ViT-base/16",
+            metrics=dict(bbox_mAP=5.0 * number), protocol=COCO,
+        )  # fmt: skip
+    pair = {p.names: p for p in pairs(leaderboard(tmp_path, resamples=0))}["knn", "coco"]
+    assert len(pair.values) == 5 and pair.note is None
+    assert proxy_validity([pair])[pair.name].value == pytest.approx(1)
+
+
+def test_pretrainings_with_one_score_each_are_named(tmp_path):
+    write_knn_and_coco(tmp_path, methods=4, seeds=1)
+    write(tmp_path, "other", 0, 50.0, folder="other/knn", arch="ViT-base/16")
+    write(
+        tmp_path, "other", 0, folder="other/coco", task="coco", arch="ViT-large/16",
+        metrics=dict(bbox_mAP=50.0), protocol=COCO,
+    )  # fmt: skip
+    pair = {p.names: p for p in pairs(leaderboard(tmp_path, resamples=0))}["knn", "coco"]
+    assert list(pair.values) == ["m0", "m1", "m2", "m3"]
+    assert "without both scores: other, ViT-base/16; other, ViT-large/16" in pair.note

@@ -1,9 +1,9 @@
 """Blocks of the documentation that are made, not typed: recipes, helps, modules, measured grids.
 
 A page marks one by ``<!-- made: recipe LEAF LEAF -->``, ``<!-- made: help TOOL -->``,
-``<!-- made: modules PACKAGE -->`` or ``<!-- made: grid CSV -->`` (``suite`` and ``comparisons``:
-see measured_suite.py; ``analysis``: analysis_block.py; ``benchmark``: benchmark_block.py), and
-``<!-- end -->``.
+``<!-- made: modules PACKAGE -->`` or ``<!-- made: grid CSV -->`` (``suite``, ``comparisons`` and
+``proxy``: see measured_suite.py; ``analysis``: analysis_block.py; ``benchmark``:
+benchmark_block.py), and ``<!-- end -->``.
 ``python tests/docs/doc_blocks.py`` writes them all anew; read the difference before you commit it.
 """
 
@@ -22,7 +22,7 @@ from typing import Any
 from analysis_block import block
 from benchmark_block import benchmark
 from grid_block import grid
-from measured_suite import comparison_table, suite_table
+from measured_suite import comparison_table, proxy_table, suite_table
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
@@ -90,8 +90,8 @@ def modules(package: str) -> str:
 
 
 KINDS = {"recipe": recipe, "help": help_text, "modules": modules, "grid": grid}
-KINDS |= {"suite": suite_table, "comparisons": comparison_table, "analysis": block}
-KINDS |= {"benchmark": benchmark}
+KINDS |= {"suite": suite_table, "comparisons": comparison_table, "proxy": proxy_table}
+KINDS |= {"analysis": block, "benchmark": benchmark}
 
 
 def facts(leaf: str) -> dict[str, str]:

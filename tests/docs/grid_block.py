@@ -2,8 +2,8 @@
 
 ``python tests/docs/grid_block.py configs/suites/ablations.py --machine "2 shared cores"`` reads the
 finished suite's folder and writes ``docs/measured/ablations.csv``, the leaderboard's own CSV,
-and ``ablations.json`` beside it: command, dates, machine, versions, hours of processes, and the
-scores a pretraining seed, which differences from the base are paired by. Then
+``ablations.json`` beside it (command, dates, machine, versions, hours of processes, and the scores
+a pretraining seed, which differences from the base are paired by), and a plan's times. Then
 ``python tests/docs/doc_blocks.py`` writes the table that ``<!-- made: grid CSV -->`` marks.
 """
 
@@ -137,7 +137,10 @@ def main() -> None:
     board = asked_board(spec.folder, read_asked(spec.folder))
     command = f"python tools/transfer.py {args.spec}"
     file = FOLDER / f"{Path(args.spec).stem}.csv"
-    write_grid(board, plan(spec), command, args.machine, file)
+    stages = plan(spec)
+    write_grid(board, stages, command, args.machine, file)
+    date = max(run.end for group in board.groups for row in group.rows for run in row.runs)[:10]
+    measured_suite.write_times(measured_suite.times(stages, command, args.machine, date))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ and writes ``docs/measured/suites/small.json``; with ``--times`` also the times 
 (``semaim_mm/suite/measured_seconds.json``). With ``--so-far`` a suite that is still under way is
 published too, and its table says how much of it is there. The last row is measured here: what
 the models that a task trains score untrained, head and all, a minute or two in all.
-Then ``python tests/docs/doc_blocks.py`` writes the tables that ``<!-- made: suite small -->`` and
-``<!-- made: comparisons small -->`` mark.
+Then ``python tests/docs/doc_blocks.py`` writes the tables that ``<!-- made: suite small -->``,
+``<!-- made: comparisons small -->`` and ``<!-- made: proxy small -->`` mark.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from semaim_mm.analysis.proxy import foretold
 from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.asked import asked_board, read_asked
 from semaim_mm.leaderboard.intervals import Interval
@@ -32,7 +33,7 @@ from semaim_mm.runtime.launch import load_config
 from semaim_mm.suite.spec import Spec, read_spec
 from semaim_mm.suite.stages import Stage, plan
 from semaim_mm.suite.state import read_state
-from semaim_mm.suite.times import SHIPPED, kind_of
+from semaim_mm.suite.times import SHIPPED, kind_of, shipped
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "measured" / "suites"
@@ -94,15 +95,37 @@ def digest(
 
 def untrained(spec: Spec) -> dict[str, dict[str, float]]:
     """A suite -> the metrics of every task's untrained model, in percent; of those that train."""
-    found = {}
-    for task in spec.tasks.values():
+    results = {}
+    for name, task in spec.tasks.items():
         if load_config(task.config).get("train_cfg") is None:
             continue
         with TemporaryDirectory() as folder:
-            result = evaluate(task.config, "random", folder, dict(task.options))
-        metrics = result["metrics"].items()
-        found[result["task"]] = {metric: round(item["value"], 4) for metric, item in metrics}
-    return found
+            results[name] = evaluate(task.config, "random", folder, dict(task.options))
+    called = [result["task"] for result in results.values()]
+    return {
+        # as the table names it: two of one name by the suite's names
+        (result["task"] if called.count(result["task"]) == 1 else name): {
+            metric: round(item["value"], 4) for metric, item in result["metrics"].items()
+        }
+        for name, result in results.items()
+    }
+
+
+def proxy(results: Path) -> list[dict[str, Any]]:
+    """A suite's folder -> rank correlations of cheap and dense measures, as analyze.py has them.
+
+    None where no pair of measures has methods enough.
+    """
+    try:
+        compared, found = foretold(results)
+    except InputError:
+        return []
+    told = ((pair, found[pair.name]) for pair in compared)
+    return [
+        dict(cheap=pair.names[0], dense=pair.names[1], methods=list(pair.values))
+        | (asdict(rho) if isinstance(rho, Interval) else dict(value=None, note=rho))
+        for pair, rho in told
+    ]
 
 
 def _cells(
@@ -176,6 +199,20 @@ def comparison_table(name: str) -> str:
     return f"{table(header, rows, longest=400)}\n"
 
 
+def proxy_table(name: str) -> str:
+    """A suite's name -> how its cheap measures rank its methods beside how dense ones do."""
+    header = ("cheap", "dense", "methods", "rho", "over pretraining seeds", "note")
+    rows = []
+    for item in read(name)["proxy"]:
+        low, high = item.get("low"), item.get("high")
+        shown = NONE if low is None else f"{low:+.2f} to {high:+.2f}"
+        rho = NONE if item["value"] is None else f"{item['value']:+.2f}"
+        methods = f"{len(item['methods'])}: {', '.join(item['methods'])}"
+        line = (item["cheap"], item["dense"], methods, rho, shown, item["note"] or NONE)
+        rows.append(line)
+    return f"{table(header, rows, longest=600)}\n"
+
+
 def times(stages: Sequence[Stage], command: str, machine: str, date: str) -> dict[str, Any]:
     """Stages -> the median seconds of each kind, as ``semaim_mm/suite/times.py`` reads them."""
     found: dict[str, list[float]] = {}
@@ -187,6 +224,13 @@ def times(stages: Sequence[Stage], command: str, machine: str, date: str) -> dic
     return dict(machine=machine, date=date, command=command, seconds=seconds)
 
 
+def write_times(measured: dict[str, Any]) -> None:
+    """Put a suite's times where a plan reads them, in place of what the same command measured."""
+    path = ROOT / "semaim_mm" / "suite" / SHIPPED
+    others = [found for found in shipped() if found["command"] != measured["command"]]
+    path.write_text(json.dumps([*others, measured], indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("spec")
@@ -196,13 +240,12 @@ def main() -> None:
     spec = read_spec(args.spec)
     stages, command = plan(spec), f"python tools/transfer.py {args.spec}"
     board = asked_board(spec.folder, read_asked(spec.folder))
-    found = digest(board, stages, command, args.so_far) | dict(untrained=untrained(spec))
+    found = digest(board, stages, command, args.so_far)
+    found |= dict(untrained=untrained(spec), proxy=proxy(spec.folder))
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / f"{spec.name}.json").write_text(told(found))
     if args.times:
-        content = times(stages, command, args.times, found["end"][:10])
-        path = ROOT / "semaim_mm" / "suite" / SHIPPED
-        path.write_text(json.dumps(content, indent=1) + "\n")
+        write_times(times(stages, command, args.times, found["end"][:10]))
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import measured_suite
 import pytest
-from boards import write_suite
+from boards import write_knn_and_coco, write_suite
 
+from semaim_mm.analysis.proxy import foretold
 from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.asked import asked_board, read_asked
 from semaim_mm.leaderboard.write.text import NONE, with_margin
@@ -74,6 +76,8 @@ def test_the_last_row_is_of_models_that_nobody_trained(board, tmp_path, monkeypa
     found = measured_suite.untrained(spec)
     assert asked == [("configs/seg/upernet_tiny.py", "random")], "k-NN trains nothing"
     assert found == {"knn": {"top1": 12.3457}}
+    twice = spec._replace(tasks=dict(a=spec.tasks["ade20k"], b=spec.tasks["ade20k"]))
+    assert measured_suite.untrained(twice) == {"a": found["knn"], "b": found["knn"]}
     monkeypatch.setattr(measured_suite, "FOLDER", tmp_path)
     whole = measured_suite.digest(replace(board, absent=(), excluded=()), [], "run me")
     (tmp_path / "tiny.json").write_text(measured_suite.told(whole | dict(untrained=found)))
@@ -101,3 +105,27 @@ def test_expected_times_are_medians_of_what_is_as_long(tmp_path):
     write_state(unfinished, status="running")
     found = measured_suite.times([*stages, longer, unfinished], "run me", "a box", "2026-01-01")
     assert found["seconds"] == {"leaf.py test": 2, "leaf.py test train_cfg.max_epochs=4": 50}
+
+
+def test_times_of_a_suite_replace_its_former_ones_alone(tmp_path, monkeypatch):
+    path = tmp_path / "semaim_mm" / "suite" / measured_suite.SHIPPED
+    path.parent.mkdir(parents=True)
+    monkeypatch.setattr(measured_suite, "ROOT", tmp_path)
+    known = [dict(command="a", seconds={"x": 1}), dict(command="b", seconds={"y": 2})]
+    monkeypatch.setattr(measured_suite, "shipped", lambda: known)
+    measured_suite.write_times(dict(command="a", seconds={"x": 3}))
+    assert json.loads(path.read_text()) == [known[1], dict(command="a", seconds={"x": 3})]
+
+
+def test_the_proxys_table_is_what_the_analysis_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(measured_suite, "FOLDER", tmp_path)
+    assert measured_suite.proxy(tmp_path) == [], "no results, no correlation"
+    write_knn_and_coco(tmp_path / "runs")
+    names, found = foretold(tmp_path / "runs")
+    told = dict(proxy=measured_suite.proxy(tmp_path / "runs"))
+    (tmp_path / "tiny.json").write_text(json.dumps(told))
+    lines = measured_suite.proxy_table("tiny").splitlines()[2:]
+    assert len(lines) == len(names) == 2
+    rho = found["knn -> coco"]
+    span = f"{rho.low:+.2f} to {rho.high:+.2f}"
+    assert lines[1].startswith(f"| knn | coco | 5: m0, m1, m2, m3, m4 | {rho.value:+.2f} | {span}")
