@@ -6,7 +6,8 @@ and writes ``docs/measured/suites/small.json``; with ``--times`` also the times 
 published too, and its table says how much of it is there. The last row is measured here: what
 the models that a task trains score untrained, head and all, a minute or two in all.
 Then ``python tests/docs/doc_blocks.py`` writes the tables that ``<!-- made: suite small -->``,
-``<!-- made: comparisons small -->`` and ``<!-- made: proxy small -->`` mark.
+``<!-- made: comparisons small -->`` and ``<!-- made: proxy small -->`` mark, and suite_figure.py
+the picture that README shows.
 """
 
 from __future__ import annotations

@@ -187,6 +187,7 @@ CHECKS = {
     "tools/slurm_train.sh": by_launcher("srun"),
     "tools/learning_check.py": no_training,
     "tests/docs/measured_analysis.py": measured,
+    "tests/docs/suite_figure.py": without("write", "suite.png"),
     "pytest": pytest_of_files,
     "pip": extras,
     "make": make,
