@@ -129,12 +129,14 @@ class RecordHook(Hook):
         init = (runner.cfg.model.get("backbone") or {}).get("init_cfg") or {}
         path = init.get("checkpoint") if isinstance(init, dict) else None
         coverage = getattr(getattr(unwrap(runner.model), "backbone", None), "coverage", None)
-        if path not in (None, UNTRAINED) and self._started_from is None:
+        if runner.whole_model is not None:
+            whole = checkpoint_record(runner.whole_model)
+            self._loaded = dict(file=whole["file"], sha256=whole["sha256"])
+        # a whole model has taken the place of any weights that init_cfg names
+        if path not in (None, UNTRAINED) and self._started_from is None and self._loaded is None:
             record = checkpoint_record(path)
             record["coverage"] = None if coverage is None else plain(coverage.record())
             self._started_from = record
-        if (whole := runner.cfg.get("load_from")) and not runner.cfg.get("resume"):
-            self._loaded = dict(file=Path(whole).name, sha256=sha256_of(whole))
         check_pretraining(runner.cfg, self._started_from)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -171,6 +173,6 @@ class RecordHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         meta = checkpoint.get("meta", {})
         self._started_from = meta.get("started_from")
-        if runner.cfg.get("resume"):
+        if runner.whole_model is None:  # it goes on from this one
             self._resumes = meta.get("resumes", 0) + 1
             self._loaded = meta.get("loaded")

@@ -235,6 +235,7 @@ class TransferRunner(ReliableRunner):
         if "state_dict" not in checkpoint:
             checkpoint = dict(state_dict=state_dict_of(checkpoint, filename))
         check_header(checkpoint, filename, self._resumes)
+        self.whole_model = None if self._resumes else filename
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         model = unwrap(self.model)
         state = state_dict_of(checkpoint, filename)

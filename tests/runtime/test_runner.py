@@ -3,6 +3,7 @@
 import pytest
 import torch
 from conftest import write_images
+from tiny_runs import tiny_config
 
 from semaim_mm.errors import InputError
 from semaim_mm.report.provenance import git_state
@@ -10,8 +11,6 @@ from semaim_mm.runtime.launch import build_runner, load_config, set_resume
 from semaim_mm.runtime.protocol import protocol_of, training_of
 from semaim_mm.runtime.record import checkpoint_record, recipe_sha256
 from semaim_mm.runtime.spread import spread_keys
-
-TINY = "configs/pretrain/semaim_tiny.py"
 
 
 @pytest.fixture
@@ -21,23 +20,7 @@ def folder(tmp_path):
 
 
 def config(folder, tmp_path, **options):
-    cfg = load_config(
-        TINY,
-        {
-            "log_level": "ERROR",
-            "data_root": str(folder),
-            "total_batch": 4,
-            "train_dataloader.batch_size": 4,
-            "train_dataloader.num_workers": 0,
-            "val_cfg": None,
-            "val_dataloader": None,
-            "val_evaluator": None,
-            **options,
-        },
-        str(tmp_path / "run"),
-    )
-    cfg.param_scheduler = [dict(type="CosineAnnealingLR", convert_to_iter_based=True)]
-    return cfg
+    return tiny_config(folder, tmp_path / "run", **options)
 
 
 @pytest.mark.parametrize(

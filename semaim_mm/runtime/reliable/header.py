@@ -25,6 +25,7 @@ WRITTEN = {  # of any checkpoint: what our hooks write into ``meta``, and read a
         "required": ["images", "device_hours"],
     },
     "started_from": PART,
+    "loaded": PART,
     "training": PART,
     "data": PART,
 }

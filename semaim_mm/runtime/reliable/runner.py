@@ -34,9 +34,11 @@ class ReliableRunner(Runner):
     """mmengine's Runner with a lock on its work dir and checkpoints that are whole or not there.
 
     ``loaded_random_states`` are those of the checkpoint that it resumed from; the loop takes them.
+    ``whole_model`` is the file whose weights it began with, None where it resumed, or loaded none.
     """
 
     loaded_random_states: list[dict[str, Any]] | None = None
+    whole_model: str | None = None
     lock: Lock | None = None
 
     def __init__(self, *args: Any, cfg: Any = None, **kwargs: Any):
@@ -71,8 +73,9 @@ class ReliableRunner(Runner):
         A run that was still saving itself when this one was built has ended by now.
         """
         if self.cfg.get("resume_newest") and self.lock is not None and not self._has_loaded:
-            self._load_from = newest_checkpoint(self.work_dir)
-            self._resume = self._load_from is not None
+            found = newest_checkpoint(self.work_dir)
+            if found is not None:  # else what the config starts from stands
+                self._load_from, self._resume = found, True
         super().load_or_resume()
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:

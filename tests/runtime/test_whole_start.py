@@ -1,0 +1,96 @@
+"""A run that begins as a whole model (load_from): its weights enter, and its record says which."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import write_images
+from tiny_runs import tiny_config
+
+from semaim_mm.errors import InputError
+from semaim_mm.runtime.launch import build_runner, set_resume
+from semaim_mm.runtime.record import checkpoint_record
+
+STILL = {"base_lr": 0.0}  # weights stay what they were at the start
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    write_images(root / "pretrain", 4, size=64)
+    return root
+
+
+@pytest.fixture(scope="module")
+def start(data, tmp_path_factory) -> Path:
+    """The checkpoint of a pretraining of another seed."""
+    folder = tmp_path_factory.mktemp("start")
+    build_runner(tiny_config(data, folder, **{"randomness.seed": 7})).train()
+    return (folder / "epoch_1.pth").rename(folder / "start.pth")
+
+
+def begun(data: Path, work_dir: Path, **options):
+    """-> a runner as ``tools/train.py --resume auto`` builds it."""
+    cfg = tiny_config(data, work_dir, **STILL, **options)
+    set_resume(cfg, "auto")
+    return build_runner(cfg)
+
+
+def origin(path: Path) -> dict:
+    return checkpoint_record(path)["origin"]
+
+
+def weights(path: Path) -> dict:
+    return torch.load(path, weights_only=False)["state_dict"]
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    one, other = weights(one), weights(other)
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_resume_auto_in_an_empty_folder_starts_from_the_whole_model(data, start, tmp_path):
+    begun(data, tmp_path, load_from=str(start)).train()
+    made = tmp_path / "epoch_1.pth"
+    assert same_weights(made, start)
+    found = origin(made)
+    assert found["loaded"]["sha256"] == checkpoint_record(start)["sha256"]
+    assert found["training"]["recipe"]["starts_from"] == "a whole model"
+    assert found["resumes"] == 0
+
+
+def test_resume_auto_goes_on_from_a_checkpoint_and_keeps_what_it_began_as(data, start, tmp_path):
+    begun(data, tmp_path, load_from=str(start)).train()
+    first = origin(tmp_path / "epoch_1.pth")
+    runner = begun(data, tmp_path, load_from=str(start), **{"train_cfg.max_epochs": 2})
+    runner.train()
+    second = origin(tmp_path / "epoch_2.pth")
+    assert (runner.epoch, second["resumes"]) == (2, 1)
+    assert second["loaded"] == first["loaded"] is not None
+
+
+def test_a_checkpoint_that_appears_once_the_run_is_built_is_gone_on_from(data, start, tmp_path):
+    two = {"train_cfg.max_epochs": 2}
+    runner = begun(data, tmp_path, load_from=str(start), **two)
+    begun(data, tmp_path, experiment_name="another").train()  # from random weights
+    runner.train()
+    found = origin(tmp_path / "epoch_2.pth")
+    assert (found["resumes"], found["loaded"]) == (1, None)
+    assert same_weights(tmp_path / "epoch_1.pth", tmp_path / "epoch_2.pth")
+
+
+def test_a_checkpoint_that_is_gone_once_the_dir_is_held_stops_the_run(data, tmp_path):
+    begun(data, tmp_path).train()
+    runner = begun(data, tmp_path, experiment_name="again", **{"train_cfg.max_epochs": 2})
+    (tmp_path / "epoch_1.pth").unlink()
+    with pytest.raises(InputError, match="epoch_1.pth"):
+        runner.train()
+
+
+def test_weights_of_init_cfg_that_a_whole_model_replaces_are_no_start(data, start, tmp_path):
+    init = {"model.backbone.init_cfg": dict(type="BackboneCheckpoint", checkpoint=str(start))}
+    begun(data, tmp_path, load_from=str(start), **init).train()
+    record = checkpoint_record(tmp_path / "epoch_1.pth")
+    assert record["started_from"] is None and record["origin"]["loaded"]["file"] == "start.pth"
