@@ -40,6 +40,8 @@ BOTH_SPREADS = (
 )
 PERCENT = (0.0, 100.0)
 NO_MANIFEST = "no manifest: nobody knows that other rows are of the same images"
+# what a row's weights have of a supervised teacher, or of weights that had one
+OWN, INHERITED = "features of", "started from weights that predicted features of"
 LABELLED = "which labels taught"
 DIRTY = "trained or measured with uncommitted changes in the source"
 
@@ -186,8 +188,9 @@ def _row(
     notes, own = [], own_training(results)
     if own:
         notes.append(BOTH_SPREADS.replace("finetuning", own))
-    taught = sorted({name for r in results for name in labelled_teachers(r.content)})
-    notes += [f"features of {name}, {LABELLED}" for name in taught]
+    taught = [labelled_teachers(result.content) for result in results]
+    for words, names in zip((OWN, INHERITED), zip(*taught, strict=True), strict=True):
+        notes += [f"{words} {name}, {LABELLED}" for name in sorted(set().union(*names))]
     provenance = tuple(run_of(root, result) for result in results)
     if any(run.dirty for run in provenance):
         notes.append(DIRTY)

@@ -4,8 +4,8 @@ Both are read off the checkpoint's record, so that no evaluation can state them 
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 BUDGET = ("epochs", "images", "flops", "device_hours")
 BATCH = ("total_batch", "batch_norm_batch", "world_size")
@@ -37,22 +37,55 @@ def history_of(content: Mapping[str, Any]) -> dict[str, dict | None]:
     )
 
 
-def labelled_teachers(content: Mapping[str, Any]) -> list[str]:
+def lineage(record: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
+    """A checkpoint's record -> itself and those of all that it was trained from, nearest first.
+
+    ``started_from`` has the weights of its backbone, ``origin.loaded`` the whole model that it
+    began as: each has a history of its own.
+    """
+    waiting = [record]
+    while waiting:
+        link = waiting.pop()
+        if isinstance(link, Mapping) and link:
+            yield link
+            waiting += [_mapping(link.get("origin")).get("loaded"), link.get("started_from")]
+
+
+def history_of_weights(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """A result -> the records of its pretrained weights and of all that those started from.
+
+    Of a model trained on the task, they are what that training began with.
+    """
+    found = list(lineage(content["checkpoint"]))
+    return found if content["protocol"].get("training") is None else found[1:]
+
+
+class Taught(NamedTuple):
+    """Models that class labels taught: whose features a pretraining predicted, or those before."""
+
+    own: list[str]
+    inherited: list[str]
+
+
+def labelled_teachers(content: Mapping[str, Any]) -> Taught:
     """A result -> the models that class labels taught, and whose features its weights predicted.
 
-    Those of the pretraining, and of the weights that it started from. A record of before teachers
-    said what taught them counts where it names a ConvTeacher.
+    ``own`` are the pretraining's, ``inherited`` others of the weights that it started from. A
+    record of before teachers said what taught them counts where it names a ConvTeacher.
     """
-    weights, found = pretrained_record(content), set()
-    while isinstance(weights, Mapping) and weights:
-        training = _mapping(_mapping(weights.get("origin")).get("training"))
-        teachers = training.get("teachers")
-        for teacher in teachers if isinstance(teachers, list) else ():
-            record = _mapping(teacher)
-            if record.get("labels", record.get("type") == "ConvTeacher"):
-                found.add(str(record.get("model")))
-        weights = weights.get("started_from")
-    return sorted(found)
+    own = _labelled(_mapping(pretrained_record(content)))
+    known = set().union(*map(_labelled, history_of_weights(content)))
+    return Taught(sorted(own), sorted(known - own))
+
+
+def _labelled(record: Mapping[str, Any]) -> set[str]:
+    teachers = _mapping(_mapping(record.get("origin")).get("training")).get("teachers")
+    told = map(_mapping, teachers if isinstance(teachers, list) else ())
+    return {
+        str(teacher.get("model"))
+        for teacher in told
+        if teacher.get("labels", teacher.get("type") == "ConvTeacher")
+    }
 
 
 def _made(record: Mapping[str, Any], lengths: tuple[str, ...]) -> dict[str, Any]:

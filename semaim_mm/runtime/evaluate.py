@@ -67,7 +67,8 @@ def evaluate(
     if checkpoint == "random" and not hasattr(runner.test_loop, "protocol"):
         draw_untrained(runner)
     if cfg.get("pretraining_data") is not None and checkpoint not in (None, "random"):
-        check_pretraining(runner.cfg, _pretrained(checkpoint_record(checkpoint), cfg))
+        for weights in _pretrained(checkpoint_record(checkpoint), cfg):
+            check_pretraining(runner.cfg, weights)
     metrics = runner.test()
     if not is_main_process():
         return {}
@@ -150,12 +151,12 @@ def _outcomes(runner: Runner, folder: str) -> _Outcomes:
     return _Outcomes(metric.n_evaluated, getattr(metric, "outcomes", None) or {}, run)
 
 
-def _pretrained(record: dict, cfg: Config) -> dict | None:
-    """-> the record of the pretrained weights: of a model trained on the task, what it began as."""
+def _pretrained(record: dict, cfg: Config) -> list[dict | None]:
+    """-> the records of pretrained weights: of a model trained on the task, what it began as."""
     origin = record["origin"] or {}
     if training_of(cfg) is None or "training" not in origin:
-        return record
-    return record["started_from"]
+        return [record]
+    return [record["started_from"], origin.get("loaded")]
 
 
 def _trained_by(cfg: Config, record: dict | None) -> dict | None:

@@ -8,13 +8,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from semaim_mm.errors import InputError
+from semaim_mm.report.history import lineage
 
 
 def check_pretraining(cfg: Mapping[str, Any], weights: Mapping[str, Any] | None) -> None:
     """Refuse weights of other data than ``cfg.pretraining_data`` names; no weights saw none.
 
     Args:
-        weights: the ``checkpoint_record`` of what the backbone starts from, None untrained.
+        weights: the ``checkpoint_record`` of what the backbone, or the whole model, starts from;
+            None untrained.
 
     Raises:
         InputError: weights, or those that they started from, of another data set; of one that
@@ -34,7 +36,7 @@ def check_pretraining(cfg: Mapping[str, Any], weights: Mapping[str, Any] | None)
             f"was pretrained on {', '.join(others)}. Use a leaf without pretraining_data, which "
             "is another protocol."
         )
-    taught = any(_of(link, "training").get("teachers") for link in _chain(weights))
+    taught = any(_of(link, "training").get("teachers") for link in lineage(weights))
     if stated is None and (None in known or taught):
         why = "was taught by a teacher, whose data" if taught else "does not record what"
         end = "no checkpoint records" if taught else "it was pretrained on"
@@ -56,15 +58,9 @@ def _stated_here(cfg: Mapping[str, Any]) -> str | None:
     return init.get("pretrained_on") if isinstance(init, Mapping) else None
 
 
-def _chain(weights: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
-    while weights:
-        yield weights
-        weights = weights.get("started_from")
-
-
 def _recorded(weights: Mapping[str, Any]) -> Iterator[str | None]:
     """-> the data of weights and of all that they started from; None where it is not known."""
-    for link in _chain(weights):
+    for link in lineage(weights):
         yield _of(link, "data").get("name") or stated_data(link)
 
 

@@ -130,14 +130,14 @@ class RecordHook(Hook):
         path = init.get("checkpoint") if isinstance(init, dict) else None
         coverage = getattr(getattr(unwrap(runner.model), "backbone", None), "coverage", None)
         if runner.whole_model is not None:
-            whole = checkpoint_record(runner.whole_model)
-            self._loaded = dict(file=whole["file"], sha256=whole["sha256"])
+            self._loaded = checkpoint_record(runner.whole_model)
         # a whole model has taken the place of any weights that init_cfg names
         if path not in (None, UNTRAINED) and self._started_from is None and self._loaded is None:
             record = checkpoint_record(path)
             record["coverage"] = None if coverage is None else plain(coverage.record())
             self._started_from = record
-        check_pretraining(runner.cfg, self._started_from)
+        for start in (self._started_from, self._loaded):
+            check_pretraining(runner.cfg, start)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         plan, cfg = runner.batch_plan, runner.cfg.to_dict()

@@ -216,8 +216,8 @@ class TestComparison:
         assert compared(sample, web)[0]["pretraining"]["name"] == "sample"
 
 
-def weights(data, started_from=None):
-    origin = dict(seed=0) if data is None else dict(seed=0, data=data)
+def weights(data, started_from=None, loaded=None):
+    origin = dict(seed=0, loaded=loaded) | ({} if data is None else dict(data=data))
     return dict(origin=origin, started_from=started_from)
 
 
@@ -275,6 +275,15 @@ class TestResults:
     def test_what_the_weights_themselves_were_started_from_counts_too(self, overlaps):
         chain = weights(self.clean, started_from=weights(self.web))
         assert judge(result(self.mine, chain), overlaps).state == "seen"
+        whole = weights(self.clean, loaded=weights(self.web))
+        assert judge(result(self.mine, whole), overlaps).state == "seen"
+        tuned = weights(None, loaded=weights(self.clean, weights(self.web)))
+        assert judge(result(self.mine, tuned, training={}), overlaps).state == "seen"
+
+    def test_images_seen_twice_are_told_once(self, overlaps):
+        note = judge(result(self.mine, weights(self.web)), overlaps).note
+        again = weights(self.web, weights(self.web))
+        assert judge(result(self.mine, again), overlaps).note == note
 
     def test_a_comparison_that_found_none_says_so(self, overlaps):
         verdict = judge(result(self.mine, weights(self.clean), folder="val"), overlaps)

@@ -16,6 +16,7 @@ from semaim_mm.leaderboard.write.console import overview_table
 from semaim_mm.leaderboard.write.csv_file import csv_text
 from semaim_mm.leaderboard.write.markdown import escape as markdown_escape
 from semaim_mm.leaderboard.write.markdown import markdown
+from semaim_mm.leaderboard.write.overview import by_labels
 from semaim_mm.leaderboard.write.page import page
 from semaim_mm.leaderboard.write.tex import escape as tex_escape
 from semaim_mm.leaderboard.write.tex import tex
@@ -27,10 +28,12 @@ CLIP = dict(type="CLIPTeacher", model="clip", labels=False)
 NOTE = "features of tf_efficientnet_lite0, which labels taught"
 
 
-def taught(name: str, *teachers: dict, started_from: dict | None = None) -> dict:
+def taught(
+    name: str, *teachers: dict, started_from: dict | None = None, loaded: dict | None = None
+) -> dict:
     """The record of a pretraining of seed 0 with these teachers."""
     record = weights(name, 0, started_from)
-    record["origin"]["training"] = dict(teachers=list(teachers))
+    record["origin"] |= dict(training=dict(teachers=list(teachers)), loaded=loaded)
     return record
 
 
@@ -85,16 +88,21 @@ def test_nothing_is_said_where_no_labels_taught(tmp_path):
 @pytest.mark.parametrize(
     ("record", "expected"),
     [
-        (taught("a", NET, CLIP, dict(NET, model="resnet50")), ["resnet50", NET["model"]]),
-        (taught("a", dict(type="ConvTeacher", model="old")), ["old"]),
-        (taught("a", dict(type="TimmTeacher", model="old")), []),
-        (taught("a", dict(NET, labels=False)), []),
-        (taught("a", started_from=taught("b", NET)), [NET["model"]]),
-        (weights("a"), []),
-        (taught("a", "no record"), []),
-        (None, []),
+        (taught("a", NET, CLIP, dict(NET, model="resnet50")), (["resnet50", NET["model"]], [])),
+        (taught("a", dict(type="ConvTeacher", model="old")), (["old"], [])),
+        (taught("a", dict(type="TimmTeacher", model="old")), ([], [])),
+        (taught("a", dict(NET, labels=False)), ([], [])),
+        (taught("a", started_from=taught("b", NET)), ([], [NET["model"]])),
+        (taught("a", loaded=taught("b", NET)), ([], [NET["model"]])),
+        (taught("a", loaded=taught("b", started_from=taught("c", NET))), ([], [NET["model"]])),
+        (taught("a", NET, loaded=taught("b", NET)), ([NET["model"]], [])),
+        (taught("a", loaded=dict(file="b.pth", sha256="0" * 64)), ([], [])),
+        (weights("a"), ([], [])),
+        (taught("a", "no record", loaded=["no record"]), ([], [])),
+        (None, ([], [])),
     ],
-    ids=["several", "of before", "of before, a ViT", "told not to", "further back", "no origin",
+    ids=["several", "of before", "of before, a ViT", "told not to", "further back", "a whole model",
+         "behind a whole model", "the same again", "a whole model, of before", "no origin",
          "garbage", "no weights"],
 )  # fmt: skip
 def test_supervised_teachers_are_found_along_the_weights_history(record, expected, tmp_path):
@@ -104,4 +112,20 @@ def test_supervised_teachers_are_found_along_the_weights_history(record, expecte
 
 def test_a_network_finetuned_from_random_weights_had_no_teacher(tmp_path):
     result = read_result(write(tmp_path, **finetuned("scratch", None, 0)))
-    assert labelled_teachers(result) == []
+    assert labelled_teachers(result) == ([], [])
+
+
+def test_a_finetuning_of_a_whole_model_inherits_what_taught_that(tmp_path):
+    changes = finetuned("continued", None, 0)
+    tuned = weights("tuned", 0, taught("pretrained", NET))
+    changes["checkpoint"]["origin"]["loaded"] = tuned
+    assert labelled_teachers(read_result(write(tmp_path, **changes))).inherited == [NET["model"]]
+
+
+def test_of_weights_that_only_started_from_such_it_is_said_so(tmp_path):
+    write(tmp_path, "pixels", checkpoint=taught("pixels", loaded=taught("before", NET)))
+    board = leaderboard(tmp_path, resamples=0)
+    assert by_labels(board) == (
+        "Not self-supervised: pixels started from weights that predicted "
+        "features of tf_efficientnet_lite0, which labels taught."
+    )

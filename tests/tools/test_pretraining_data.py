@@ -46,6 +46,7 @@ def record(name: str | None = "scenes", **more) -> dict:
     origin = {} if name is None else {"data": dict(name=name)}
     teachers = more.pop("teachers", None)
     origin |= {"training": dict(teachers=teachers)} if teachers else {}
+    origin |= {"loaded": more.pop("loaded")} if "loaded" in more else {}
     return dict(file="epoch_1.pth", origin=origin or None, coverage=None, **more)
 
 
@@ -100,6 +101,12 @@ def test_a_training_on_the_task_is_refused_before_its_first_step(options, weight
     assert pretrained_on(result) == "imagenet, as stated"
     with pytest.raises(InputError, match="was pretrained on imagenet"):
         evaluate(FINETUNE, tuned, str(tmp_path / "b"), tested | {"pretraining_data": "scenes"})
+    # nor may the whole model that its training began as have seen other data
+    content = torch.load(tuned, weights_only=False)
+    content["meta"]["loaded"] = record("photos")
+    torch.save(content, tmp_path / "continued.pth")
+    with pytest.raises(InputError, match="was pretrained on photos"):
+        evaluate(FINETUNE, str(tmp_path / "continued.pth"), str(tmp_path / "c"), tested)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +123,11 @@ def test_a_training_on_the_task_is_refused_before_its_first_step(options, weight
         (record(started_from=record("photos")), None, "was pretrained on photos"),
         (record(started_from=record(None)), None, "does not record"),
         (record(started_from=record()), None, None),
+        (record(loaded=record("photos")), None, "was pretrained on photos"),
+        (record(loaded=record(started_from=record("photos"))), None, "was pretrained on photos"),
+        (record(loaded=dict(file="a.pth", sha256="0" * 64)), None, "does not record"),
+        (record(loaded=record()), None, None),
+        (record(loaded=record(teachers=[dict(type="CLIPTeacher")])), None, "taught by a teacher"),
         # a teacher has seen data of its own
         (record(teachers=[dict(type="CLIPTeacher")]), None, "taught by a teacher"),
         (record(teachers=[dict(type="CLIPTeacher")]), "scenes", None),

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from semaim_mm.data.prepare.listing import is_below
 from semaim_mm.data.prepare.manifest import peek
 from semaim_mm.errors import InputError
+from semaim_mm.report.history import history_of_weights
 
 UNTOLD = {
     "unchecked": "nobody compared its pretraining data with the test images",
@@ -74,7 +75,8 @@ class Verdict(NamedTuple):
     @property
     def note(self) -> str | None:
         """-> a sentence for the table, None where there is nothing to say."""
-        touched = [overlap.sentence for overlap in self.overlaps if overlap.shared]
+        # once, though a run and what it started from were of the same data
+        touched = dict.fromkeys(overlap.sentence for overlap in self.overlaps if overlap.shared)
         return "; ".join(touched) or UNTOLD.get(self.state)
 
 
@@ -84,15 +86,9 @@ def judge(result: dict[str, Any], overlaps: Sequence[Overlap]) -> Verdict:
     Read are ``data.manifest_sha256`` and, of the pretrained weights and whatever these were started
     from, ``origin.data`` with the manifest and folder that the run trained on.
     """
-    weights = result.get("checkpoint")
-    if weights and result["protocol"].get("training") is not None:
-        weights = weights.get("started_from")
-    if not weights:
+    used, test = history_of_weights(result), result["data"]
+    if not used:
         return Verdict("none")
-    used = [weights]
-    while weights := weights.get("started_from"):
-        used.append(weights)
-    test = result["data"]
     seen = [(weights.get("origin") or {}).get("data") or {} for weights in used]
     found, covered = [], 0
     for data in seen:

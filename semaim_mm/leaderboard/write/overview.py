@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from semaim_mm.leaderboard.intervals import OVER_PRETRAINING
 from semaim_mm.leaderboard.model import Absent, Group, Leaderboard, Row
 from semaim_mm.leaderboard.scores import apart
-from semaim_mm.leaderboard.table import LABELLED
+from semaim_mm.leaderboard.table import LABELLED, OWN
 from semaim_mm.leaderboard.write.cost import Cost, cost_of
 from semaim_mm.leaderboard.write.text import NONE, clean, plural, with_margin
 
@@ -131,7 +131,7 @@ def both_spreads(board: Leaderboard) -> str:
 def by_labels(board: Leaderboard) -> str:
     """A sentence on the methods whose pretraining a supervised teacher taught; '' without any."""
     told = {
-        f"{clean(row.method, 60)} predicts {clean(note, 100)}"
+        f"{clean(row.method, 60)} {'predicts ' * note.startswith(OWN)}{clean(note, 160)}"
         for group in board.groups
         for row in group.rows
         for note in row.notes
