@@ -92,8 +92,11 @@ def without_manifest(stages: Sequence[Stage]) -> list[str]:
     """Stages -> the folders of data that they read which no manifest stands for."""
     found = set()
     for stage in {stage.but_for_its_seed: stage for stage in stages}.values():
-        cfg = load_config(stage.config, stage.options)
-        spread_keys(cfg)
+        try:
+            cfg = load_config(stage.config, stage.options)
+            spread_keys(cfg)
+        except (InputError, OSError):
+            continue  # its run will tell why
         roots = {dataset.get("data_root") for _, dataset in datasets_of(cfg)} - {None}
         found |= {str(root) for root in roots if Path(root).is_dir() and manifest_of(root) is None}
     return sorted(found)

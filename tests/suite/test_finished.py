@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from machine import Machine, spec_in
+from machine import SPEC, Machine, spec_in
+from rich.text import Text
 
 from semaim_mm.suite.stages import output_of, plan
 from semaim_mm.suite.state import key_of, read_state, without_manifest, write_state
@@ -59,6 +60,18 @@ def test_a_plan_names_the_data_whose_changes_would_go_unseen(tmp_path, monkeypat
     (sample / "manifest.json").write_text("{}")
     assert without_manifest(stages) == []
     assert "manifest" not in plan_table(stages).caption
+
+
+def test_a_stage_that_its_config_stops_hides_no_other_stages_plan(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEMAIM_DATA", str(tmp_path / "data"))
+    (tmp_path / "data" / "sample").mkdir(parents=True)
+    own = "config='configs/seg/upernet_tiny.py', options={'model.backbone.arch.embed_dims': 48}"
+    text = SPEC.replace('t="random"', f't="random", tasks=dict(ade20k=dict({own}))')
+    stages = plan(spec_in(tmp_path, text))
+    view = plan_table(stages)
+    assert list(view.columns[0].cells) == [Text(stage.name) for stage in stages]
+    assert "no manifest in" in view.caption, "of the other stages' data"
+    assert states_of(stages)["random/seed0/ade20k/train"] == "to run"
 
 
 def test_a_checkpoint_may_be_deleted_once_all_that_start_from_it_are_finished(tmp_path, machine):
