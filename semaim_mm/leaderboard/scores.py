@@ -10,6 +10,9 @@ from semaim_mm.report.history import pretrained_record
 # the metric that a task is read by: the first of these that it has
 HEADLINES = ("top1", "bbox_mAP", "segm_mAP", "mIoU")
 
+# a checkpoint's hashes of its recipe, each defined in its own way: only the same are compared
+RECIPES = ("recipe_digest", "recipe_sha256", "made_by")
+
 # what tells rows of one method and group apart
 APART = ("arch", "epochs", "selection", "pretrained_on")
 
@@ -121,8 +124,7 @@ def check_same_images(results: Sequence[Trusted]) -> None:
 def seed_clash(results: Sequence[Trusted]) -> str | None:
     """A sentence where seeds were made by several configs, or different weights claim one seed."""
     origins = [mapping(mapping(pretrained_record(r.content)).get("origin")) for r in results]
-    # two ways to hash a recipe, of which only the same can be compared
-    told = ([o.get(key) for o in origins] for key in ("recipe_sha256", "made_by"))
+    told = ([o.get(key) for o in origins] for key in RECIPES)
     recipes = max(({v for v in values if isinstance(v, str)} for values in told), key=len)
     if len(recipes) > 1:
         return (

@@ -1,6 +1,8 @@
 """What a checkpoint says of its own making: batch, precision, model, and what it started from."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -29,7 +31,8 @@ ORIGIN = (
     "training",
     "data",
     "made_by",  # of runs of before 2026-11-29, whose hash a resumption changed
-    "recipe_sha256",
+    "recipe_sha256",  # of runs of before 2026-12: of paths and switches too, of no teacher
+    "recipe_digest",
     "loaded",
     "resumes",
     "skipped_images",
@@ -37,6 +40,10 @@ ORIGIN = (
     "source",
     "machine",
 )
+
+
+# of a model's config: what changes no number, and where a teacher's file or features lie
+SWITCHES, PATHS = ("with_cp", "compiled"), ("weights", "folder")
 
 
 def plain(value):
@@ -48,16 +55,35 @@ def plain(value):
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
-def recipe_sha256(cfg: Config, loaded: dict | None = None) -> str:
+def recipe_digest(cfg: Config, teachers: Sequence[dict] = (), whole: bool = False) -> str:
     """-> SHA-256 of what decides a run but for its seed: runs that differ by luck alone share it.
 
-    Not where data lies, how it is read, how an update is shared out or how often it was resumed.
-    ``loaded``: the whole model that it starts from.
+    Not where data and teachers lie, how data is read, how memory is saved, how an update is shared
+    out, how often it was resumed, or which weights it starts from, for each seed may have its own.
+
+    Args:
+        teachers: their records, whose weights' SHA-256 counts.
+        whole: whether it starts from a whole model.
     """
     backbone = dict(cfg.to_dict()["model"].get("backbone") or {})
     backbone.pop("init_cfg", None)  # started_from has the weights' own hash
-    start = (loaded or {}).get("sha256")
-    return sha256_text(canonical(plain([training_of(cfg), backbone, start])))
+    recipe = plain([training_of(cfg), backbone])
+    taught_by = [teacher.get("sha256") for teacher in teachers]
+    return sha256_text(canonical([_without_places(recipe), taught_by, whole]))
+
+
+def _without_places(part: Any) -> Any:
+    """A recipe -> the same without switches of memory and speed, and paths of a model's parts."""
+    if isinstance(part, list):
+        return [_without_places(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    return {
+        key: _without_places(value)
+        for key, value in part.items()
+        # weights of losses are numbers
+        if key not in SWITCHES and not (key in PATHS and isinstance(value, str))
+    }
 
 
 def checkpoint_record(path: str | Path) -> dict:
@@ -141,6 +167,7 @@ class RecordHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         plan, cfg = runner.batch_plan, runner.cfg.to_dict()
+        teachers = _teachers(unwrap(runner.model))
         checkpoint["meta"]["training"] = dict(
             total_batch=None if plan is None else plan.total,
             batch_norm_batch=_batch_norm_batch(runner),
@@ -153,10 +180,12 @@ class RecordHook(Hook):
             save_best=(cfg.get("default_hooks") or {}).get("checkpoint", {}).get("save_best"),
             recipe=_recipe(runner.cfg, self._data, self._loaded),
             tuned=read_choice(cfg.get("tuned")),
-            teachers=plain(_teachers(unwrap(runner.model))),
+            teachers=plain(teachers),
         )
         checkpoint["meta"]["data"] = self._data
-        checkpoint["meta"]["recipe_sha256"] = recipe_sha256(runner.cfg, self._loaded)
+        checkpoint["meta"]["recipe_digest"] = recipe_digest(
+            runner.cfg, teachers, whole=self._loaded is not None
+        )
         checkpoint["meta"]["loaded"] = self._loaded
         checkpoint["meta"]["command"] = command_line()
         checkpoint["meta"]["resumes"] = self._resumes

@@ -29,7 +29,11 @@ def test_different_checkpoints_that_claim_one_seed_are_shown_and_not_ranked(tmp_
         ((dict(recipe_sha256="a"), dict(recipe_sha256="b")), True),
         ((dict(made_by="a"), dict(made_by="b")), True),
         ((dict(recipe_sha256="a"), dict(recipe_sha256="a")), False),
+        ((dict(recipe_digest="a"), dict(recipe_digest="b")), True),
+        ((dict(recipe_digest="a"), dict(recipe_digest="a")), False),
         ((dict(made_by="a"), dict(recipe_sha256="b")), False),
+        ((dict(recipe_sha256="a"), dict(recipe_digest="b")), False),
+        ((dict(made_by="a"), dict(made_by="a"), dict(recipe_digest="b")), False),
         ((dict(recipe_sha256={}), dict(recipe_sha256=[])), False),
     ],
 )

@@ -9,7 +9,7 @@ from semaim_mm.errors import InputError
 from semaim_mm.report.provenance import git_state
 from semaim_mm.runtime.launch import build_runner, load_config, set_resume
 from semaim_mm.runtime.protocol import protocol_of, training_of
-from semaim_mm.runtime.record import checkpoint_record, recipe_sha256
+from semaim_mm.runtime.record import checkpoint_record, recipe_digest
 from semaim_mm.runtime.spread import spread_keys
 
 
@@ -104,7 +104,7 @@ def test_a_resumed_run_is_of_the_recipe_that_it_was_begun_with(folder, tmp_path)
 
     two = {"train_cfg.max_epochs": 2}
     build_runner(config(folder, tmp_path, **two)).train()
-    begun = meta(1)["recipe_sha256"]
+    begun = meta(1)["recipe_digest"]
     (tmp_path / "run" / "epoch_2.pth").unlink()
     (tmp_path / "run" / "last_checkpoint").write_text(str(tmp_path / "run" / "epoch_1.pth"))
     # on another machine: elsewhere, with less memory, a step shared out
@@ -112,11 +112,11 @@ def test_a_resumed_run_is_of_the_recipe_that_it_was_begun_with(folder, tmp_path)
     cfg = config(folder, tmp_path, **two | {"train_dataloader.batch_size": 2})
     set_resume(cfg, "auto")
     build_runner(cfg).train()
-    assert (meta(2)["resumes"], meta(2)["recipe_sha256"]) == (1, begun)
+    assert (meta(2)["resumes"], meta(2)["recipe_digest"]) == (1, begun)
     for other in ({"model.order": "raster"}, {"base_lr": 1e-3}, {"model.head.loss": "l1"}):
         cfg = config(folder, tmp_path, **two | other)
         spread_keys(cfg)
-        assert recipe_sha256(cfg) != begun, other
+        assert recipe_digest(cfg) != begun, other
 
 
 def test_a_run_from_a_whole_model_says_so_also_when_it_is_resumed(folder, tmp_path):
@@ -127,7 +127,7 @@ def test_a_run_from_a_whole_model_says_so_also_when_it_is_resumed(folder, tmp_pa
     begun = checkpoint_record(start)
     assert begun["origin"]["loaded"] is None
     assert "starts_from" not in begun["origin"]["training"]["recipe"]
-    hashes = {begun["origin"]["recipe_sha256"]}
+    hashes = {begun["origin"]["recipe_digest"]}
     for resume in (False, True):
         cfg = config(folder, tmp_path, load_from=str(start))
         if resume:
@@ -137,7 +137,7 @@ def test_a_run_from_a_whole_model_says_so_also_when_it_is_resumed(folder, tmp_pa
         found = checkpoint_record(tmp_path / "run" / f"epoch_{1 + resume}.pth")["origin"]
         assert found["loaded"] == begun
         assert found["training"]["recipe"]["starts_from"] == "a whole model"
-        hashes.add(found["recipe_sha256"])
+        hashes.add(found["recipe_digest"])
     assert len(hashes) == 3
 
 

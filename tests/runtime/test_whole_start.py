@@ -56,7 +56,7 @@ def test_resume_auto_in_an_empty_folder_starts_from_the_whole_model(data, start,
     made = tmp_path / "epoch_1.pth"
     assert same_weights(made, start)
     found = origin(made)
-    assert found["loaded"]["sha256"] == checkpoint_record(start)["sha256"]
+    assert found["loaded"] == checkpoint_record(start), "with its own history"
     assert found["training"]["recipe"]["starts_from"] == "a whole model"
     assert found["resumes"] == 0
 
@@ -67,6 +67,7 @@ def test_resume_auto_goes_on_from_a_checkpoint_and_keeps_what_it_began_as(data, 
     runner = begun(data, tmp_path, load_from=str(start), **{"train_cfg.max_epochs": 2})
     runner.train()
     second = origin(tmp_path / "epoch_2.pth")
+    assert second["recipe_digest"] != first["recipe_digest"], "of another length"
     assert (runner.epoch, second["resumes"]) == (2, 1)
     assert second["loaded"] == first["loaded"] is not None
 
@@ -87,6 +88,22 @@ def test_a_checkpoint_that_is_gone_once_the_dir_is_held_stops_the_run(data, tmp_
     (tmp_path / "epoch_1.pth").unlink()
     with pytest.raises(InputError, match="epoch_1.pth"):
         runner.train()
+
+
+def test_seeds_that_start_from_whole_models_of_their_own_share_a_recipe(data, start, tmp_path):
+    begun(data, tmp_path / "0", load_from=str(start)).train()
+    first = tmp_path / "0" / "epoch_1.pth"
+    begun(data, tmp_path / "1", load_from=str(first)).train()
+    found = [origin(tmp_path / seed / "epoch_1.pth") for seed in "01"]
+    assert found[0]["loaded"]["sha256"] != found[1]["loaded"]["sha256"]
+    assert found[0]["recipe_digest"] == found[1]["recipe_digest"]
+
+
+def test_data_of_a_whole_model_counts_where_a_protocol_names_it(data, start, tmp_path):
+    runner = begun(data, tmp_path, load_from=str(start), pretraining_data="imagenet")
+    with pytest.raises(InputError, match="start.pth was pretrained on "):
+        runner.train()
+    assert not list(tmp_path.glob("*.pth"))
 
 
 def test_weights_of_init_cfg_that_a_whole_model_replaces_are_no_start(data, start, tmp_path):

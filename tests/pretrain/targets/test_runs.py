@@ -13,7 +13,7 @@ from teachers import CLIP, SHORT, package_names, random_teacher, save
 
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.launch import build_runner, load_config
-from semaim_mm.runtime.record import checkpoint_record
+from semaim_mm.runtime.record import checkpoint_record, recipe_digest
 
 SMALL = {
     **SHORT,
@@ -99,9 +99,12 @@ def test_the_supervised_leaf_trains_on_the_packages_own_file(data, tmp_path):
 
 
 def test_a_checkpoint_tells_which_weights_taught_it(data, clip, tmp_path):
-    runner_of("semaim_tiny_clip", data, tmp_path, **clip).train()
+    runner = runner_of("semaim_tiny_clip", data, tmp_path, **clip)
+    runner.train()
     weights = Path(clip["model.target_generator.weights"])
-    (teacher,) = checkpoint_record(tmp_path / "epoch_1.pth")["origin"]["training"]["teachers"]
+    origin = checkpoint_record(tmp_path / "epoch_1.pth")["origin"]
+    (teacher,) = origin["training"]["teachers"]
+    assert origin["recipe_digest"] == recipe_digest(runner.cfg, [teacher])
     assert teacher["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert (teacher["type"], teacher["weights"]) == ("CLIPTeacher", "t.pth")
     assert teacher["labels"] is False
