@@ -164,8 +164,7 @@ def _arrays(result: Trusted) -> dict[str, np.ndarray]:
             arrays = {key: file[key] for key in file.files}
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise InputError(f"{path} is not readable ({error}); evaluate again.") from error
-    stated = result.content.get("outcomes_sha256")
-    if stated is not None and sha256_of(path) != stated:
+    if sha256_of(path) != result.content["outcomes_sha256"]:
         raise InputError(f"{path} was changed after it was written; evaluate again.")
     wrong = [key for key, array in arrays.items() if len(array) != result.content["n_evaluated"]]
     if wrong:

@@ -1,7 +1,6 @@
 """Where a table's number comes from: what a cell opens, one record a result."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from semaim_mm.leaderboard.collect import Trusted, mapping
 from semaim_mm.report.history import BUDGET, pretrained_record
+from semaim_mm.report.result import finite
 
 PRETRAINING, TRAINING = "pretraining", "training on the task"
 STAGE = "stage.json"  # suite/state.py's record of the process that wrote a result
@@ -90,15 +90,6 @@ def _dirty(content: Mapping[str, Any]) -> bool | None:
     found = [mapping(mapping(mapping(each).get("origin")).get("source")) for each in made]
     said = [content["git"]["dirty"], *(source.get("dirty") for source in found)]
     return True if any(said) else content["git"]["dirty"]
-
-
-def finite(value: Any) -> Any:
-    """JSON of Python's kind -> JSON of every kind: infinite numbers and NaN become their names."""
-    if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plain(record: Any) -> dict[str, Any] | None:

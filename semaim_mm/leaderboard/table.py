@@ -19,7 +19,7 @@ from semaim_mm.leaderboard.intervals import (
 from semaim_mm.leaderboard.model import Absent, Cell, Dropped, Group, Leaderboard, Row, Trial
 from semaim_mm.leaderboard.outcome_metrics import Combination, Outcomes
 from semaim_mm.leaderboard.plan import Plan
-from semaim_mm.leaderboard.provenance import finite, run_of
+from semaim_mm.leaderboard.provenance import run_of
 from semaim_mm.leaderboard.published import published
 from semaim_mm.leaderboard.scores import (
     RowKey,
@@ -34,6 +34,7 @@ from semaim_mm.leaderboard.scores import (
     training_clash,
 )
 from semaim_mm.report.history import labelled_teachers
+from semaim_mm.report.result import finite
 
 BOTH_SPREADS = (
     "one finetuning a pretraining: its spread over pretraining seeds has that of finetuning in it"

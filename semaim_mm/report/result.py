@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -23,11 +23,21 @@ from semaim_mm.report.history import history_of
 
 SCHEMA_VERSION = "1.0"
 FILE_NAME, OUTCOMES_NAME = "result.json", "outcomes.npz"
+ROUNDING = 1e-9  # how far a mean of percentages may lie beyond 0 or 100
 
 
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal content, equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+
+
+def finite(value: Any) -> Any:
+    """JSON of Python's kind -> JSON of every kind: infinite numbers and NaN become their names."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def sha256_text(text: str) -> str:
@@ -43,6 +53,7 @@ def fingerprint(protocol: dict) -> str:
 def write_result(folder: str | Path, result: dict, outcomes: dict[str, np.ndarray] | None) -> Path:
     """Complete, validate and write a result and its outcomes; neither is ever seen half-written.
 
+    Infinite numbers and NaN are written by their names, 'inf' and 'nan', as JSON has none.
     Both are checked before either is replaced, so a refusal leaves an earlier run's as they were.
 
     Args:
@@ -50,13 +61,15 @@ def write_result(folder: str | Path, result: dict, outcomes: dict[str, np.ndarra
         outcomes: arrays whose first axis is the data set's, e.g. ``correct`` (N,) bool.
 
     Raises:
-        InputError: a missing field, a NaN, or fewer outcomes than images.
+        InputError: a missing field, a NaN or no percentage for a metric, or fewer outcomes than
+            images.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    result = json.loads(canonical(result)) | dict(
-        schema_version=SCHEMA_VERSION, outcomes=None, outcomes_sha256=None
-    )
+    found = json.loads(canonical(result))
+    # metrics as they are: check_result refuses them by their value
+    result = {key: part if key == "metrics" else finite(part) for key, part in found.items()}
+    result |= dict(schema_version=SCHEMA_VERSION, outcomes=None, outcomes_sha256=None)
     result["fingerprint"] = fingerprint(result["protocol"])
     result |= history_of(result)
     if outcomes is not None:
@@ -76,7 +89,7 @@ def write_result(folder: str | Path, result: dict, outcomes: dict[str, np.ndarra
             result["outcomes_sha256"] = sha256_of(arrays)
         result["digest"] = sha256_text(canonical(result))
         check_result(result, folder / FILE_NAME)
-        text.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
+        text.write_text(json.dumps(result, indent=1, sort_keys=True, allow_nan=False) + "\n")
     return folder / FILE_NAME
 
 
@@ -91,7 +104,7 @@ def read_result(path: str | Path) -> dict:
 
 
 def check_result(result: Any, path: str | Path) -> None:
-    """Raise InputError unless a result is of a known version, whole, finite and of one piece."""
+    """Raise InputError unless a result is of a known version, whole, in bounds and of one piece."""
     version = str(result.get("schema_version")) if isinstance(result, dict) else "none"
     if version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
         raise InputError(
@@ -105,6 +118,15 @@ def check_result(result: Any, path: str | Path) -> None:
     for name, metric in result["metrics"].items():
         if not math.isfinite(metric["value"]):
             raise InputError(f"{path} has a metric {name} that is {metric['value']}.")
+        if metric["unit"] == "percent" and not -ROUNDING <= metric["value"] <= 100 + ROUNDING:
+            raise InputError(
+                f"{path} has a metric {name} of {metric['value']:g} percent, where 0 to 100 is all "
+                "there is. Evaluate again, with a metric that gives percent."
+            )
+    for part in ("pretraining", "training"):
+        for name, value in (result[part] or {}).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InputError(f"{path} has a {name} of its {part} that is {value}.")
     if result["status"] == "complete" and result["n_evaluated"] != result["n_dataset"]:
         raise InputError(
             f"{path} evaluated {result['n_evaluated']} of {result['n_dataset']} images, yet calls "

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 
+import numpy as np
 import pytest
 from result_files import finetuned, weights, write
 
@@ -65,6 +66,22 @@ def test_a_result_without_a_field_is_left_out(tmp_path, bad):
 def test_a_nan_is_left_out(tmp_path, bad):
     rewrite(bad, metrics=dict(top1=dict(value=math.nan, unit="percent")))
     assert "metric top1 that is nan" in the_reason(tmp_path)
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_cost_that_is_no_finite_number_is_left_out(tmp_path, bad, value):
+    rewrite(bad, pretraining=json.loads(bad.read_text())["pretraining"] | dict(flops=value))
+    assert f"a flops of its pretraining that is {value}" in the_reason(tmp_path)
+
+
+def test_outcomes_without_their_hash_are_left_out(tmp_path):
+    write(tmp_path, "good")
+    bad = write(tmp_path, "bad", outcomes=dict(correct=np.array([True, False, True, False])))
+    content = json.loads(bad.read_text())
+    del content["outcomes_sha256"]
+    bad.write_text(json.dumps(content))
+    rewrite(bad)
+    assert "'outcomes_sha256' is a required property" in the_reason(tmp_path)
 
 
 def test_an_edited_result_is_left_out(tmp_path, bad):

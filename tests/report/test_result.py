@@ -43,6 +43,12 @@ def example(**changes) -> dict:
     return {**result, **changes}
 
 
+def forge(path: Path, content: dict) -> None:
+    """Write a result whose digest fits what it says."""
+    content = {key: value for key, value in content.items() if key != "digest"}
+    path.write_text(json.dumps(content | dict(digest=sha256_text(canonical(content)))))
+
+
 def test_a_result_comes_back_as_written_with_its_outcomes(tmp_path):
     correct = np.array([True, False, True, False])
     path = write_result(tmp_path, example(), dict(correct=correct))
@@ -73,6 +79,46 @@ def test_a_nan_metric_is_not_written(tmp_path):
     metrics = dict(top1=dict(value=math.nan, unit="percent"))
     with pytest.raises(InputError, match="top1 that is nan"):
         write_result(tmp_path, example(metrics=metrics), None)
+
+
+@pytest.mark.parametrize("value", [1e9, -5.0, 100.001])
+def test_a_percentage_lies_between_0_and_100(tmp_path, value):
+    metrics = dict(top1=dict(value=value, unit="percent"))
+    with pytest.raises(InputError, match="top1 of .* percent, where 0 to 100"):
+        write_result(tmp_path, example(metrics=metrics), None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_percentage_has_no_bounds_and_a_percentage_a_rounding_error(tmp_path):
+    metrics = dict(
+        loss=dict(value=250.0, unit="nats"), top1=dict(value=100.00000000000001, unit="percent")
+    )
+    found = read_result(write_result(tmp_path, example(metrics=metrics), None))["metrics"]
+    assert found == metrics
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c.pop("outcomes_sha256"), "required"),
+        (lambda c: c.update(outcomes_sha256=None), "None is not"),
+    ],
+)
+def test_outcomes_without_their_hash_are_refused(tmp_path, change, words):
+    path = write_result(tmp_path, example(), dict(correct=np.ones(4, bool)))
+    content = json.loads(path.read_text())
+    change(content)
+    forge(path, content)
+    with pytest.raises(InputError, match=words):
+        read_result(path)
+
+
+def test_a_result_without_outcomes_needs_no_hash_of_them(tmp_path):
+    path = write_result(tmp_path, example(), None)
+    content = json.loads(path.read_text())
+    del content["outcomes_sha256"]
+    forge(path, content)
+    assert read_result(path)["outcomes"] is None
 
 
 def test_a_complete_result_has_evaluated_every_image(tmp_path):
@@ -128,9 +174,7 @@ def test_the_fingerprint_tells_protocols_apart_and_nothing_else():
 
 def test_a_fingerprint_that_is_not_the_protocols_is_not_read(tmp_path):
     path = write_result(tmp_path, example(), None)
-    result = json.loads(path.read_text()) | dict(fingerprint="0" * 16)
-    del result["digest"]
-    path.write_text(json.dumps(result | dict(digest=sha256_text(canonical(result)))))
+    forge(path, json.loads(path.read_text()) | dict(fingerprint="0" * 16))
     with pytest.raises(InputError, match=r"states the fingerprint 0{16}, and its protocol's is"):
         read_result(path)
 
@@ -139,7 +183,37 @@ def test_a_protocol_of_any_kind_of_value_is_read_back(tmp_path):
     protocol = dict(end=math.inf, betas=(0.9, 0.95), lr=1e-05, sizes={1: None, 2: Path("a")})
     found = read_result(write_result(tmp_path, example(protocol=protocol), None))["protocol"]
     assert (found["betas"], found["lr"]) == ([0.9, 0.95], 1e-05)
-    assert found["sizes"] == {"1": None, "2": "a"} and str(math.inf) in str(found["end"]).lower()
+    assert found["sizes"] == {"1": None, "2": "a"} and found["end"] == "inf"
+
+
+def test_any_parser_of_json_reads_a_result(tmp_path):
+    run = dict(chosen=dict(loss=math.nan), betas=[-math.inf, np.float32("inf")])
+    path = write_result(tmp_path, example(run=run, protocol=dict(end=math.inf)), None)
+
+    def refuse(word):
+        raise ValueError(f"{word} is no JSON")
+
+    found = json.loads(path.read_text(), parse_constant=refuse)
+    assert found["run"] == dict(chosen=dict(loss="nan"), betas=["-inf", "inf"])
+    assert read_result(path) == found
+
+
+def test_an_infinite_number_is_another_protocol_than_none(tmp_path):
+    ends = [math.inf, -math.inf, math.nan, None, 1.0]
+    found = set()
+    for end in ends:
+        path = write_result(tmp_path, example(protocol=dict(end=end)), None)
+        found.add(read_result(path)["fingerprint"])
+    assert len(found) == len(ends)
+
+
+def test_a_result_of_before_with_bare_infinities_is_read(tmp_path):
+    protocol = dict(end=math.inf)
+    path = write_result(tmp_path, example(protocol=protocol), None)
+    content = json.loads(path.read_text()) | dict(protocol=protocol, run=dict(loss=math.inf))
+    forge(path, content | dict(fingerprint=sha256_text('{"end":Infinity}')[:16]))
+    assert "Infinity" in path.read_text()
+    assert read_result(path)["protocol"] == protocol
 
 
 def test_the_history_is_read_off_the_checkpoints_and_typed(tmp_path):
