@@ -248,6 +248,32 @@ class TestResults:
         with pytest.raises(InputError, match="to read overlaps from"):
             read_overlaps(mine / "nothing")
 
+    @pytest.mark.parametrize(
+        "spoil",
+        [
+            lambda records: records.append({}),
+            lambda records: records.append(None),
+            lambda records: records[0].pop("pretraining"),
+            lambda records: records[0].update(test="mine"),
+            lambda records: records[0].update(test_images_shared="1"),
+            lambda records: records[0]["test"].pop("images"),
+            lambda records: records[0]["test"].update(images=None),
+            lambda records: records[0]["pretraining"].update(manifest_sha256=7),
+            lambda records: records[0]["pretraining"].update(folder=None),
+        ],
+    )
+    def test_a_record_that_nothing_here_wrote_is_told_in_a_sentence(
+        self, overlaps, web, mine, spoil
+    ):
+        path = mine / "overlap.json"
+        content = json.loads(path.read_text())
+        spoil(content["comparisons"])
+        path.write_text(json.dumps(content))
+        with pytest.raises(InputError, match="overlap.json is no semaim-overlap file.*remove it"):
+            read_overlaps(mine)
+        with pytest.raises(InputError, match="overlap.json is no semaim-overlap file.*remove it"):
+            compared(web, mine)
+
     def test_those_of_the_usual_folder_are_at_hand(self, overlaps, tmp_path, monkeypatch):
         (tmp_path / "elsewhere").mkdir()
         monkeypatch.delenv("SEMAIM_DATA", raising=False)

@@ -15,6 +15,7 @@ UNTOLD = {
     "unknown": "its pretraining data is not recorded, so it may hold test images",
 }
 OVERLAPS, NAME, VERSION = "overlap.json", "semaim-overlap", 1
+SIDE = dict(name=str, manifest_sha256=str, folder=str, images=int)  # of a record's either side
 
 
 class Overlap(NamedTuple):
@@ -119,13 +120,26 @@ def _covers(compared: Mapping[str, Any], used: Mapping[str, Any]) -> bool:
 def read_file(path: Path) -> list[dict[str, Any]]:
     """An overlap.json -> its records. Raises InputError where it is none of ours."""
     content = peek(path)
-    whole = isinstance(content.get("comparisons"), list)
+    records = content.get("comparisons")
+    whole = isinstance(records, list) and all(map(_is_whole, records))
     if content.get("name") != NAME or content.get("version") != VERSION or not whole:
         raise InputError(
             f"{path} is no {NAME} file of version {VERSION}; remove it and run "
             "tools/prepare_data.py overlap again."
         )
-    return content["comparisons"]
+    return records
+
+
+def _is_whole(record: Any) -> bool:
+    """Whether a record has all that is read of it, of the kinds that are written."""
+    counts = dict(test_images_shared=int, pairs=int)
+    if not _has(record, counts | dict(pretraining=dict, test=dict)):
+        return False
+    return _has(record["pretraining"], SIDE) and _has(record["test"], SIDE)
+
+
+def _has(part: Any, kinds: Mapping[str, type]) -> bool:
+    return isinstance(part, dict) and all(type(part.get(key)) is kinds[key] for key in kinds)
 
 
 def as_overlap(path: Path, record: dict[str, Any]) -> Overlap:
