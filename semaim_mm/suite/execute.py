@@ -18,6 +18,7 @@ from semaim_mm.runtime.reliable.stop import EXIT_CODE as STOPPED
 from semaim_mm.runtime.secrets import line_without_secrets
 from semaim_mm.suite.local import LocalJobs
 from semaim_mm.suite.locks import lock_of
+from semaim_mm.suite.slurm import starter_of
 from semaim_mm.suite.stages import Stage, command_of, output_of, settle, shell_line
 from semaim_mm.suite.state import (
     NEVER_BEGAN,
@@ -159,7 +160,9 @@ class SuiteRun:
             self.progress.aside(aside, head)
         command = command_of(stage, checkpoint, self.jobs.launcher)
         log = stage.folder / "log.txt"
-        record = dict(key=key, command=line_without_secrets(shell_line(command)), log=str(log))
+        starter = starter_of(stage) if self.jobs.launcher == "slurm" else []
+        line = line_without_secrets(shell_line([*starter, *command]))
+        record = dict(key=key, command=line, log=str(log))
         taken_up = {} if number is None else dict(job=number)
         write_state(stage, status="running", **record, **taken_up)
         job = self.jobs.start(stage, command, log, number)

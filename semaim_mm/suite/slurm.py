@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from semaim_mm.errors import InputError
+from semaim_mm.runtime.command_line import srun
 from semaim_mm.runtime.reliable.stop import EXIT_CODE as STOPPED
 from semaim_mm.suite.stages import Stage
 
@@ -22,6 +23,23 @@ SECONDS_BETWEEN_POLLS = 0.5
 DEFAULTS = {"timeout_min": 24 * 60, "slurm_signal_delay_s": 180}  # time for an update and a save
 TIMES = "slurm_max_num_timeout"  # how often a job that reached its time limit is queued again
 MOST_TIMES = 20
+
+
+def starter_of(stage: Stage) -> list[str]:
+    """A stage -> what stands before its command in a shell: srun where it has several processes."""
+    return srun(stage.processes, _machines(stage)[1]) if stage.processes > 1 else []
+
+
+def _machines(stage: Stage) -> tuple[int, int]:
+    """-> how many machines a stage is given, and its processes on each."""
+    tasks = stage.processes
+    nodes = -(-tasks // GPUS_PER_NODE)
+    if tasks % nodes:
+        raise InputError(
+            f"gpus={tasks} are no whole number on each of {nodes} machines of {GPUS_PER_NODE}; "
+            "choose a multiple."
+        )
+    return nodes, tasks // nodes
 
 
 class StageCall:
@@ -157,19 +175,13 @@ class SlurmJobs:
         """Submit a stage's command, or take up the job ``number`` where it is still under way."""
         if number is not None and (job := self._under_way(number)) is not None:
             return SlurmJob(job)
-        tasks = stage.processes
-        nodes = -(-tasks // GPUS_PER_NODE)
-        if tasks % nodes:
-            raise InputError(
-                f"gpus={tasks} are no whole number on each of {nodes} machines of {GPUS_PER_NODE}; "
-                "choose a multiple."
-            )
+        nodes, per_node = _machines(stage)
         self._executor.update_parameters(
             **self.settings,
             name=stage.name.replace("/", "_"),
             nodes=nodes,
-            tasks_per_node=tasks // nodes,
-            **({"gpus_per_node": tasks // nodes} if stage.gpus else {}),
+            tasks_per_node=per_node,
+            **({"gpus_per_node": per_node} if stage.gpus else {}),
         )
         return SlurmJob(self._executor.submit(StageCall(command, log.resolve())))
 

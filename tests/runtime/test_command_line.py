@@ -12,7 +12,8 @@ from semaim_mm.runtime.command_line import command_line
 
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch):
-    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    for name in ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", *module.PER_NODE):
+        monkeypatch.delenv(name, raising=False)
 
 
 def test_a_tools_arguments_come_back_from_a_shell(tmp_path):
@@ -51,3 +52,44 @@ def test_several_processes_are_started_as_they_were(monkeypatch):
     monkeypatch.setenv("GROUP_WORLD_SIZE", "1")
     line = command_line(["tools/test.py", "a.py", "--launcher", "pytorch"])
     assert line == "torchrun --nproc_per_node=4 tools/test.py a.py --launcher pytorch"
+
+
+@pytest.mark.parametrize(
+    ("told", "starter"),
+    [
+        (dict(SLURM_STEP_TASKS_PER_NODE="4(x2)"), "srun --ntasks=8 --ntasks-per-node=4"),
+        (dict(SLURM_TASKS_PER_NODE="8"), "srun --ntasks=8 --ntasks-per-node=8"),
+        (dict(SLURM_NTASKS_PER_NODE="2"), "srun --ntasks=8 --ntasks-per-node=2"),
+        # the step's own share counts, not that of the job it is in
+        (
+            dict(SLURM_TASKS_PER_NODE="16", SLURM_STEP_TASKS_PER_NODE="8"),
+            "srun --ntasks=8 --ntasks-per-node=8",
+        ),
+        (dict(SLURM_STEP_TASKS_PER_NODE="4,3,1"), "srun --ntasks=8"),
+        ({}, "srun --ntasks=8"),
+    ],
+)
+@pytest.mark.parametrize("launcher", ["--launcher slurm", "--launcher=slurm", "--launch slurm"])
+def test_slurms_tasks_are_started_as_they_were(monkeypatch, told, starter, launcher):
+    for name, value in (told | dict(SLURM_NTASKS="8")).items():
+        monkeypatch.setenv(name, value)
+    rest = f"a.py {launcher} --cfg-options lr=1"
+    line = command_line(["tools/train.py", *rest.split()])
+    assert line == f"{starter} python tools/train.py {rest}"
+
+
+@pytest.mark.parametrize("rest", [["a.py"], ["a.py", "slurm"], ["a.py", "--launcher", "none"]])
+def test_one_process_inside_a_slurm_job_needs_no_srun(monkeypatch, rest):
+    monkeypatch.setenv("SLURM_NTASKS", "8")
+    assert command_line(["tools/train.py", *rest]) == shlex.join(
+        ["python", "tools/train.py", *rest]
+    )
+
+
+def test_torchrun_inside_a_slurm_job_is_torchrun(monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
+    line = command_line(["tools/train.py", "a.py", "--launcher", "pytorch"])
+    assert line.startswith("torchrun --nnodes=2 --nproc_per_node=4 tools/train.py a.py")

@@ -8,9 +8,12 @@ import pytest
 from machine import SPEC, Machine, spec_in
 from rich.text import Text
 
+from semaim_mm.suite.execute import Progress, SuiteRun
 from semaim_mm.suite.stages import output_of, plan
 from semaim_mm.suite.state import key_of, read_state, without_manifest, write_state
 from semaim_mm.suite.view import plan_table, states_of
+
+SRUN = "srun --ntasks={} --ntasks-per-node=8"
 
 
 @pytest.fixture
@@ -32,6 +35,20 @@ def test_the_seconds_of_a_training_are_those_of_all_its_sittings(tmp_path, machi
     write_state(first, status="interrupted", key="other", seconds=100.0, log="log.txt")
     machine.go(spec)
     assert read_state(first)["seconds"] < 10
+
+
+@pytest.mark.parametrize(
+    ("gpus", "starter"), [(1, ""), (8, f"{SRUN.format(8)} "), (16, f"{SRUN.format(16)} ")]
+)
+def test_the_line_of_a_slurm_stage_says_how_many_tasks_share_it(tmp_path, machine, gpus, starter):
+    machine.launcher = "slurm"
+    first = plan(spec_in(tmp_path)._replace(gpus=gpus))[0]
+    SuiteRun([first], machine, Progress(lambda line: None)).run()
+    line = read_state(first)["command"]
+    assert line.startswith(f"{starter}python tools/train.py configs/pretrain/semaim_tiny.py")
+    assert ("--launcher slurm" in line) == (gpus > 1)
+    # Slurm's own tasks run the command as it is
+    assert machine.commands[first.name][1].endswith("tools/train.py")
 
 
 def test_weights_that_a_config_names_itself_count_by_their_content(tmp_path):
