@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.arguments import NOT_THEIRS, arguments_of, check_arguments, fits, told
+from semaim_mm.runtime.label_zero import check_label_zero
 from semaim_mm.transfer.protocol import PROTOCOLS
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
@@ -56,6 +57,7 @@ def check_run(cfg: Mapping[str, Any]) -> None:
         _check_loader(cfg.get(name), name, scope)
     for name in ("train_cfg", "val_cfg", "test_cfg"):
         _check_loop(cfg.get(name), name, scope)
+    check_label_zero(cfg)
     _check_table(cfg.get("randomness"), "randomness", RANDOMNESS, ())
     _check_optimizer(cfg, scope)
     for name in ("val_evaluator", "test_evaluator"):

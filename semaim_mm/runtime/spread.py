@@ -76,15 +76,19 @@ def heads_of(model: Any) -> Iterator[Any]:
 
 def datasets_of(cfg: Any) -> Iterator[tuple[str, Any]]:
     """-> (split, the innermost data set) of every loader."""
+    for split, loader in loaders_of(cfg):
+        yield split, innermost(loader["dataset"])
+
+
+def loaders_of(cfg: Any) -> Iterator[tuple[str, Any]]:
+    """-> (split, loader), those in the loops too: 'bank' is what features are compared with."""
     loaders = [(split, cfg.get(f"{split}_dataloader")) for split in ("train", "val", "test")]
     loaders += [
         ("bank", (cfg.get(part) or {}).get(key))
         for part in ("val_cfg", "test_cfg")
         for key in ("bank_dataloader", "mean_dataloader")
     ]
-    for split, loader in loaders:
-        if loader:
-            yield split, innermost(loader["dataset"])
+    yield from ((split, loader) for split, loader in loaders if loader)
 
 
 def _tell_dataset(cfg: Any, split: str, dataset: Any) -> None:
