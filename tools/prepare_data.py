@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Check a data set against what is published of it and write the manifest that results record.
 
-python tools/prepare_data.py imagenet|coco|ade20k|imagefolder PATH
+python tools/prepare_data.py imagenet|coco|ade20k|imagefolder|folder PATH
 python tools/prepare_data.py overlap PRETRAINING TEST...
 python tools/prepare_data.py shards FOLDER OUT
 """
@@ -21,7 +21,7 @@ def main() -> None:
         one = kinds.add_parser(kind)
         one.add_argument("path", help="the folder that the config's data_root names")
         one.add_argument("--check", action="store_true", help="verify the manifest, byte by byte")
-        if kind != "imagefolder":
+        if kind in ("imagenet", "coco", "ade20k"):
             one.add_argument(
                 "--partial", action="store_true", help="let other counts pass, and record them"
             )

@@ -56,7 +56,7 @@ def plan_table(stages: Sequence[Stage]) -> Table:
     if unlisted := without_manifest(stages):
         view.caption += (
             f"\nno manifest in {', '.join(unlisted)}: if images change there, nothing is run anew; "
-            "tools/prepare_data.py writes one"
+            "tools/prepare_data.py writes one, for any layout: its kind 'folder'"
         )
     return view
 

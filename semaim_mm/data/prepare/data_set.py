@@ -22,7 +22,7 @@ from semaim_mm.data.prepare.manifest import (
 )
 from semaim_mm.errors import InputError
 
-KINDS = ("imagenet", "coco", "ade20k", "imagefolder")
+KINDS = ("imagenet", "coco", "ade20k", "imagefolder", "folder")
 
 
 class Prepared(NamedTuple):
@@ -53,8 +53,9 @@ def prepare(
         raise cannot_write(root, "no right to")
     listing = layout.list_files(root)
     if not listing.files:
+        other = " A set of other names is prepared as 'folder'." if layout.PUBLISHED else ""
         raise InputError(
-            f"{root} holds no files of {layout.NAME}; {layout.__doc__.splitlines()[0]}"
+            f"{root} holds no files of {layout.NAME}; {layout.__doc__.splitlines()[0]}{other}"
         )
     say(f"{root}: {len(listing.files):,} files found")
     splits, found = layout.judge(root, listing)
