@@ -21,11 +21,12 @@ from semaim_mm.suite.locks import lock_of
 from semaim_mm.suite.slurm import starter_of
 from semaim_mm.suite.stages import Stage, command_of, output_of, settle, shell_line
 from semaim_mm.suite.state import (
-    NEVER_BEGAN,
+    LOG,
     clear_if_stale,
     is_finished,
     key_of,
     read_state,
+    write_down,
     write_state,
 )
 
@@ -159,16 +160,18 @@ class SuiteRun:
             spent = 0.0
             self.progress.aside(aside, head)
         command = command_of(stage, checkpoint, self.jobs.launcher)
-        log = stage.folder / "log.txt"
+        log = stage.folder / LOG
         starter = starter_of(stage) if self.jobs.launcher == "slurm" else []
         line = line_without_secrets(shell_line([*starter, *command]))
         record = dict(key=key, command=line, log=str(log))
         taken_up = {} if number is None else dict(job=number)
-        write_state(stage, status="running", **record, **taken_up)
+        # a start that fails, or a killed runner, must not lose them
+        sat = dict(seconds=spent) if spent else {}
+        write_state(stage, status="running", **record, **taken_up, **sat)
         job = self.jobs.start(stage, command, log, number)
         if job.number is not None:
             record["job"] = job.number
-            write_state(stage, status="running", **record)
+            write_state(stage, status="running", **record, **sat)
         self.running.append(Running(stage, job, record, time.monotonic(), lock, spent))
         self.progress.started(self.running[-1], head)
 
@@ -264,17 +267,6 @@ def input_of(stage: Stage, stages: Sequence[Stage]) -> str | None:
     if stage.needs is None:
         return stage.checkpoint
     return str(output_of(next(other for other in stages if other.name == stage.needs)))
-
-
-def write_down(stage: Stage, error: Exception) -> Path:
-    """Keep why a stage could not start in its log -> the log."""
-    log = stage.folder / "log.txt"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as file:
-        file.write(f"{stage.name} could not start: {error}\n")
-    if (read_state(stage) or {}).get("status") != "complete":
-        write_state(stage, status="failed", key=NEVER_BEGAN, log=str(log))
-    return log
 
 
 def last_line(log: Path) -> str:

@@ -24,6 +24,7 @@ from semaim_mm.runtime.spread import datasets_of, spread_keys
 from semaim_mm.suite.stages import Stage, output_of, settle
 
 FILE_NAME = "stage.json"
+LOG = "log.txt"
 NEVER_BEGAN = "could not start"  # the key of a stage that has left nothing but a log
 WEIGHTS = ("weights", "checkpoint", "load_from")  # keys of a config that name a file of weights
 
@@ -117,6 +118,30 @@ def write_state(stage: Stage, **record: Any) -> None:
         temporary.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
+def write_down(stage: Stage, error: Exception) -> Path:
+    """Keep why a stage could not start in its log -> the log.
+
+    Its record becomes that of a failed stage, with the key of what an earlier run left.
+    """
+    log = stage.folder / LOG
+    stage.folder.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as file:
+        file.write(f"{stage.name} could not start: {error}\n")
+    former = read_state(stage) or {}
+    if former.get("status") == "complete":
+        return log
+    if former.get("status") == "running" and former.get("job"):
+        return log  # the job may still be under way, and only its record leads to it
+    key = former.get("key", NEVER_BEGAN) if _left_anything(stage) else NEVER_BEGAN
+    write_state(stage, **{**former, "status": "failed", "key": key, "log": str(log)})
+    return log
+
+
+def _left_anything(stage: Stage) -> bool:
+    """Whether a stage's folder holds more than its record and its log."""
+    return any(path.name not in (FILE_NAME, LOG) for path in stage.folder.iterdir())
+
+
 def is_finished(stage: Stage, key: str, stages: Sequence[Stage] = ()) -> bool:
     """Whether a stage ran to its end with this key, and its output is still what it wrote.
 
@@ -152,7 +177,7 @@ def clear_if_stale(stage: Stage, key: str) -> Path | None:
     # a complete stage that is no longer finished has an output that somebody changed
     if record is not None and record.get("key") == key and record.get("status") != "complete":
         return None
-    if record is not None and record.get("key") == NEVER_BEGAN:
+    if record is not None and record.get("key") == NEVER_BEGAN and not _left_anything(stage):
         return None
     number = 1
     while (aside := stage.folder.with_name(f"{stage.folder.name}.stale{number}")).exists():
