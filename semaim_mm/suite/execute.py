@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from semaim_mm.errors import InputError
 from semaim_mm.interop.checkpoint_file import sha256_of
 from semaim_mm.runtime.reliable.status import FILE_NAME as STATUS_FILE
 from semaim_mm.runtime.reliable.status import read_status
@@ -26,6 +25,7 @@ from semaim_mm.suite.state import (
     is_finished,
     key_of,
     read_state,
+    sentence_of,
     write_down,
     write_state,
 )
@@ -132,10 +132,11 @@ class SuiteRun:
                 continue
             try:
                 self._begin(settle(stage, self.stages))
-            except (InputError, OSError, RuntimeError) as error:
-                # one stage that can't start leaves the others running
+            except Exception as error:  # one that can't start, for whatever, stops no other
                 log = write_down(stage, error)
-                self._end(Outcome(stage, "failed", log=log), f"FAILED: {error} ({log})")
+                self._end(
+                    Outcome(stage, "failed", log=log), f"FAILED: {sentence_of(error)} ({log})"
+                )
 
     def _begin(self, stage: Stage) -> None:
         """Start a stage unless its record says that it is finished."""

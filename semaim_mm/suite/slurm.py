@@ -23,6 +23,13 @@ SECONDS_BETWEEN_POLLS = 0.5
 DEFAULTS = {"timeout_min": 24 * 60, "slurm_signal_delay_s": 180}  # time for an update and a save
 TIMES = "slurm_max_num_timeout"  # how often a job that reached its time limit is queued again
 MOST_TIMES = 20
+# what every job is told by the suite itself, and what to do instead of setting it
+OF_THE_SUITE = {
+    "name": "a job is called as its stage is",
+    "nodes": f"set the suite's gpus, which go {GPUS_PER_NODE} to a node",
+    "tasks_per_node": "set the suite's gpus, each of which gets a task",
+    "gpus_per_node": "set the suite's gpus",
+}
 
 
 def starter_of(stage: Stage) -> list[str]:
@@ -133,7 +140,7 @@ class SlurmJobs:
         cluster: 'slurm'; submitit's 'local' runs the same without Slurm.
 
     Raises:
-        InputError: no submitit, no Slurm, an unknown setting.
+        InputError: no submitit, no Slurm, a setting that is unknown or not for the user to say.
     """
 
     outlive_the_runner = True
@@ -151,6 +158,11 @@ class SlurmJobs:
             ) from error
         self.folder, self.cluster = folder / WHERE, cluster
         self.settings = {**DEFAULTS, **settings}
+        if own := [f"{key} ({told})" for key, told in OF_THE_SUITE.items() if key in settings]:
+            raise InputError(
+                "The suite's slurm settings are wrong: the suite itself says "
+                f"{', '.join(own)}; leave it out there."
+            )
         times = self.settings.pop(TIMES, MOST_TIMES)
         if type(times) is not int or times < 0:
             raise InputError(
@@ -165,7 +177,7 @@ class SlurmJobs:
                 "--jobs slurm finds no srun here; run it on a machine of the cluster, or use "
                 "--jobs local or print."
             ) from error
-        except (ValueError, NameError, TypeError) as error:
+        except (ValueError, NameError, TypeError, AssertionError) as error:
             first = str(error).splitlines()[0]
             raise InputError(f"The suite's slurm settings are wrong: {first}.") from error
 

@@ -7,6 +7,7 @@ A checkpoint may be deleted once all that start from it are finished: they count
 
 import json
 import shutil
+import traceback
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,7 @@ from semaim_mm.suite.stages import Stage, output_of, settle
 FILE_NAME = "stage.json"
 LOG = "log.txt"
 NEVER_BEGAN = "could not start"  # the key of a stage that has left nothing but a log
+FORESEEN = (InputError, OSError, RuntimeError)  # what a start that fails usually raises
 WEIGHTS = ("weights", "checkpoint", "load_from")  # keys of a config that name a file of weights
 
 
@@ -121,12 +123,15 @@ def write_state(stage: Stage, **record: Any) -> None:
 def write_down(stage: Stage, error: Exception) -> Path:
     """Keep why a stage could not start in its log -> the log.
 
-    Its record becomes that of a failed stage, with the key of what an earlier run left.
+    One that nothing here foresaw is kept with its trace. The stage's record becomes that of a
+    failed one, with the key of what an earlier run left.
     """
     log = stage.folder / LOG
     stage.folder.mkdir(parents=True, exist_ok=True)
     with log.open("a") as file:
-        file.write(f"{stage.name} could not start: {error}\n")
+        file.write(f"{stage.name} could not start: {sentence_of(error)}\n")
+        if not isinstance(error, FORESEEN):
+            traceback.print_exception(error, file=file)
     former = read_state(stage) or {}
     if former.get("status") == "complete":
         return log
@@ -135,6 +140,11 @@ def write_down(stage: Stage, error: Exception) -> Path:
     key = former.get("key", NEVER_BEGAN) if _left_anything(stage) else NEVER_BEGAN
     write_state(stage, **{**former, "status": "failed", "key": key, "log": str(log)})
     return log
+
+
+def sentence_of(error: Exception) -> str:
+    """-> an error's sentence; before one that nothing here foresaw stands what it is."""
+    return str(error) if isinstance(error, FORESEEN) else f"{type(error).__name__}: {error}"
 
 
 def _left_anything(stage: Stage) -> bool:

@@ -130,3 +130,24 @@ def test_a_job_that_may_be_under_way_is_found_again_after_a_failed_start(
             assert go(spec, machine)[TRAIN] == "failed"
     go(spec, machine)
     assert machine.taken_up[0] == "4711"
+
+
+def test_a_start_that_breaks_as_nobody_foresaw_fails_alone_with_its_trace_in_the_log(
+    tmp_path, machine
+):
+    start, name = machine.start, "random/seed0/knn/test"
+
+    def broken(stage, *rest):
+        if stage.name == name:
+            raise TypeError("update_parameters() got multiple values for 'nodes'")
+        return start(stage, *rest)
+
+    machine.start = broken
+    spec, told = spec_in(tmp_path), []
+    stages = with_their_inputs(plan(spec), "random/seed0")
+    outcomes = SuiteRun(stages, machine, Progress(told.append)).run()
+    assert [outcome.status for outcome in outcomes] == ["failed", "complete", "complete"]
+    assert any("FAILED: TypeError: update_parameters() got" in line for line in told)
+    log = (spec.folder / name / "log.txt").read_text()
+    assert log.startswith(f"{name} could not start: TypeError: update_parameters() got multiple")
+    assert "Traceback" in log and "in broken" in log

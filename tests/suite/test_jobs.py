@@ -266,9 +266,11 @@ def test_without_slurm_a_sentence_says_so(tmp_path, monkeypatch):
         SlurmJobs(tmp_path, {})
 
 
-def test_an_unknown_setting_is_named(tmp_path, cluster):
+def test_an_unknown_setting_and_one_of_another_kind_are_named(tmp_path, cluster):
     with pytest.raises(InputError, match=r"slurm settings are wrong: .*partitions"):
         SlurmJobs(tmp_path, dict(slurm_partitions="gpu"))
+    with pytest.raises(InputError, match="slurm settings are wrong: .*timeout_min"):
+        SlurmJobs(tmp_path, dict(timeout_min="an hour"))
 
 
 @pytest.mark.parametrize(
