@@ -17,7 +17,7 @@ from semaim_mm.runtime.reliable.stop import EXIT_CODE as STOPPED
 from semaim_mm.runtime.secrets import line_without_secrets
 from semaim_mm.suite.local import LocalJobs
 from semaim_mm.suite.locks import lock_of
-from semaim_mm.suite.slurm import starter_of
+from semaim_mm.suite.slurm import check_gone, starter_of
 from semaim_mm.suite.stages import Stage, command_of, output_of, settle, shell_line
 from semaim_mm.suite.state import (
     LOG,
@@ -151,6 +151,9 @@ class SuiteRun:
             return
         former = read_state(stage) or {}
         number = former.get("job") if former.get("status") == "running" else None
+        if number is not None and self.jobs.launcher != "slurm":  # numbers are Slurm's alone
+            check_gone(number, stage.folder)
+            number = None
         if number is not None and former.get("key") != key:
             self.jobs.cancel(number)
             number = None

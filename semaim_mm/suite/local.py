@@ -45,9 +45,6 @@ class LocalJobs:
         self.places = places
         self._running: list[LocalJob] = []
 
-    def cancel(self, number: str) -> None:
-        """Nothing: a process of this machine ended with its runner."""
-
     def start(
         self, stage: Stage, command: Sequence[str], log: Path, number: str | None = None
     ) -> LocalJob:

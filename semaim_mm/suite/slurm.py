@@ -30,6 +30,8 @@ OF_THE_SUITE = {
     "tasks_per_node": "set the suite's gpus, each of which gets a task",
     "gpus_per_node": "set the suite's gpus",
 }
+ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "BOOT_FAIL", "DEADLINE")
+ENDED += ("OUT_OF_MEMORY", "PREEMPTED", "REVOKED")  # one that is queued again is PENDING
 
 
 def starter_of(stage: Stage) -> list[str]:
@@ -211,3 +213,27 @@ class SlurmJobs:
         ended = job.done(force_check=True)
         # one that ended well while nobody looked is not run again
         return None if ended and SlurmJob(job).code() != 0 else job
+
+
+def check_gone(number: str, folder: Path) -> None:
+    """Raise InputError unless Slurm says that the job ``number``, which writes into a stage's
+    ``folder``, has ended.
+    """
+    if under_way(number) is not False:
+        raise InputError(
+            f"Slurm's job {number} of an earlier run may still write into {folder}; go on with "
+            f"--jobs slurm, which takes it up, or end it (scancel {number}) and run this again. "
+            "Where no Slurm answers and the job is gone for good, write interrupted in place of "
+            f"running in {folder / 'stage.json'}."
+        )
+
+
+def under_way(number: str) -> bool | None:
+    """Whether Slurm's queue has a job that has not ended, None where no Slurm answers."""
+    command = ["squeue", "--noheader", "--all", "--states=all", "--format=%A %T"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    states = dict(line.split(maxsplit=1) for line in told.stdout.splitlines() if " " in line)
+    return number in states and states[number].strip() not in ENDED

@@ -46,6 +46,7 @@ def test_a_job_that_outlived_the_runner_is_taken_up_by_its_number(tmp_path, mach
     spec = spec_in(tmp_path)
     stage = plan(spec)[0]
     write_state(stage, status="running", key=key_of(stage), job="4711")
+    machine.launcher = "slurm"
     machine.go(spec)
     assert machine.taken_up[0] == "4711" and set(machine.taken_up[1:]) == {None}
     assert read_state(stage)["job"] == "job 1"
@@ -155,6 +156,7 @@ def test_a_job_of_an_earlier_plan_is_cancelled_before_its_folder_is_moved(tmp_pa
     spec = spec_in(tmp_path)
     stage = plan(spec)[0]
     write_state(stage, status="running", key="another", job="4711")
+    machine.launcher = "slurm"
     machine.go(spec)
     assert machine.cancelled == ["4711"] and machine.taken_up[0] is None
 
