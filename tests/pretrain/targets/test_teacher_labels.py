@@ -18,6 +18,15 @@ LABELS = (
     "beitv2_base_patch16_224.in1k_ft_in22k",
     "vit_base_patch16_clip_224.openai_ft_in12k_in1k",
     "eva_giant_patch14_224.clip_ft_in1k",
+    # labelled data, and a classifier that timm has dropped or never had
+    "vit_base_patch16_224.orig_in21k",
+    "vit_base_patch32_224.orig_in21k",
+    "vit_base_r50_s16_224.orig_in21k",
+    "vit_large_patch16_224.orig_in21k",
+    "vit_large_patch32_224.orig_in21k",
+    "vit_huge_patch14_224.orig_in21k",
+    "resnet50.bamboo",
+    "focalnet_huge_fl4.ms_in22k",
 )
 NO_LABELS = (
     "vit_base_patch16_224.dino",
@@ -30,6 +39,13 @@ NO_LABELS = (
     "convnextv2_base.fcmae",
     "convnext_large_mlp.clip_laion2b_ft_320",
     "vit_pe_core_tiny_patch16_384.fb",
+    "vit_huge_patch14_gap_224.in1k_ijepa",
+    "vit_huge_patch14_gap_224.in22k_ijepa",
+    "regnety_320.seer",
+    # a classifier that no labels taught
+    "resmlp_12_224.fb_dino",
+    "resmlp_24_224.fb_dino",
+    "vit_small_patch16_36x1_224.untrained",
     CLIP,
 )
 
