@@ -108,10 +108,12 @@ class TimmTeacher(BaseModule):
                 f"timm can't build the teacher {self.model_name!r} ({error}); name a ViT of "
                 "timm.list_models('vit_*', pretrained=True), and arguments that it takes."
             ) from error
-        if not hasattr(teacher, "num_prefix_tokens") or not hasattr(teacher, "patch_embed"):
+        embed = getattr(teacher, "patch_embed", None)
+        on_grid = hasattr(embed, "feat_ratio") and hasattr(embed, "grid_size")  # not XCiT's, MViT's
+        if not on_grid or not hasattr(teacher, "num_prefix_tokens"):
             raise InputError(
                 f"{self.model_name} is no ViT but a {type(teacher).__name__}, which has no tokens "
-                "of one width; name a ViT of timm."
+                "of one width on a grid of patches that timm tells; name a ViT of timm."
             )
         return teacher
 

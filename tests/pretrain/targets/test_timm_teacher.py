@@ -214,6 +214,9 @@ def test_a_file_that_does_not_hold_the_whole_teacher_is_refused(change, sentence
     [
         (dict(model="vit_nonsense"), "can't build the teacher 'vit_nonsense'"),
         (dict(model="resnet18"), "resnet18"),
+        # they take no images of other sizes, and their patches overlap or change on the way
+        (dict(model="mvitv2_tiny"), "mvitv2_tiny is no ViT but a MultiScaleVit, .* name a ViT"),
+        (dict(model="xcit_nano_12_p16_224"), "xcit_nano_12_p16_224 is no ViT but a Xcit, which"),
         (dict(model="vit_tiny_patch16_224", model_args=dict(depht=2)), "can't build.*depht"),
         (dict(fit="pixels"), "fit='pixels' is none of image, tokens"),
         (dict(normalize="clip"), "normalize='clip' is none of teacher, imagenet, student"),
