@@ -1,11 +1,15 @@
 """Has the pretraining learnt? Its loss on images it has not seen, beside a predictor that can't.
 
 The yardstick predicts, at every grid position, the training set's mean target of that position:
-of the kept features where they are the target, so that no teacher runs over the training set again.
+of the kept features where they are the target and of as many images, so that no teacher runs over
+the training set again.
 Legend: B images, L patches, P target width.
 """
 
+import logging
+
 import torch
+from mmengine.logging import print_log
 from mmengine.registry import LOOPS
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
@@ -26,7 +30,7 @@ class HeldoutLossLoop(BaseLoop):
         dataloader: held-out images; their order ties are drawn from their index alone.
         evaluator: not used, mmengine asks for one.
         mean_dataloader: training images from which the per-position mean target is taken: once,
-            or every time where the target is the model's own tokens, which move.
+            or every time of the part of the target that is the model's own tokens, which move.
 
     Raises:
         InputError: features are kept, but the weights of their teacher, whose features of held-out
@@ -37,6 +41,7 @@ class HeldoutLossLoop(BaseLoop):
         super().__init__(runner, dataloader)
         self.mean_dataloader = runner.build_dataloader(mean_dataloader, seed=runner.seed)
         self._baseline: float | None = None
+        self._means: dict[nn.Module, Tensor] = {}
         check_teachers(unwrap(runner.model).target_generator)
 
     @torch.no_grad()
@@ -62,7 +67,7 @@ class HeldoutLossLoop(BaseLoop):
         return metrics
 
     def _mean_predictor_loss(self, model) -> float:
-        mean = mean_target(model, self.mean_dataloader)
+        mean = mean_target(model, self.mean_dataloader, self._means)
         total = seen = 0
         for imgs in images(model, self.dataloader):
             target = model.target(imgs).values
@@ -89,20 +94,47 @@ def check_teachers(generator: nn.Module) -> None:
             )
 
 
-def mean_target(model, loader: DataLoader) -> Tensor:
+def mean_target(model, loader: DataLoader, known: dict[nn.Module, Tensor] | None = None) -> Tensor:
     """-> (1, L, P): the mean target of every position over a loader's images.
 
-    Of kept features it is the mean over all that were kept, which are those of the training set.
+    Of kept features it is the mean that was kept with them, where they are of as many images.
+    ``known``: the means of generators whose targets don't change; those that are found are added.
     """
-    return _mean(model.target_generator, model, loader)
+    return _mean(model.target_generator, model, loader, {} if known is None else known)
 
 
-def _mean(generator: nn.Module, model, loader: DataLoader) -> Tensor:
-    if isinstance(generator, CachedTarget):
-        return generator.mean().to(next(model.parameters()).device)
+def _mean(
+    generator: nn.Module, model, loader: DataLoader, known: dict[nn.Module, Tensor]
+) -> Tensor:
+    if generator in known:
+        return known[generator]
     if getattr(generator, "keyed", False) and hasattr(generator, "generators"):
-        parts = [_mean(part, model, loader) for part in generator.generators]
-        return torch.cat(parts, dim=-1)
+        parts = [_mean(part, model, loader, known) for part in generator.generators]
+        found = torch.cat(parts, dim=-1)
+    elif isinstance(generator, CachedTarget) and _are_kept(generator, loader):
+        found = generator.mean().to(next(model.parameters()).device)
+    else:
+        found = _mean_of_images(generator, model, loader)
+    if getattr(generator, "reads", None) is None:
+        known[generator] = found
+    return found
+
+
+def _are_kept(target: CachedTarget, loader: DataLoader) -> bool:
+    """Whether the features are of as many images as the loader's: else they are of others too."""
+    kept, named = target.open().index["count"], len(loader.dataset)
+    if kept != named:
+        print_log(
+            f"The features in {target.folder} are of {kept} images, and val_cfg.mean_dataloader "
+            f"names {named}, which their teacher now sees once for mean_predictor_loss. To take "
+            "the mean of the kept features, let that loader's dataset.indices name as many images.",
+            "current",
+            logging.WARNING,
+        )
+    return kept == named
+
+
+def _mean_of_images(generator: nn.Module, model, loader: DataLoader) -> Tensor:
     total, seen = 0, 0
     for imgs in images(model, loader):
         values = make_target(generator, imgs, model).values

@@ -19,7 +19,7 @@ from semaim_mm.data.keyed import KeyedDataset, SampleKey
 from semaim_mm.data.prepare.manifest import data_record
 from semaim_mm.errors import InputError
 from semaim_mm.pretrain.targets.cached import CachedTarget, marks_of
-from semaim_mm.pretrain.targets.feature_shards import INDEX, write_shard
+from semaim_mm.pretrain.targets.feature_shards import INDEX, write_mean, write_shard
 from semaim_mm.report.result import replacing
 from semaim_mm.runtime.spread import spread_keys
 
@@ -33,8 +33,8 @@ def write_cache(
 ) -> tuple[dict[str, Any], Path]:
     """A leaf with a CachedTarget -> its teacher's tokens of every training image, in its folder.
 
-    Returns the index (the teacher's record, the data's, ``count`` images, shards with SHA-256s) and
-    the folder. The index is written last, so a cache that was cut off is none.
+    Returns the index (the teacher's record, the data's, ``count`` images, shards and the mean with
+    SHA-256s) and the folder. The index is written last, so a cache that was cut off is none.
 
     Raises:
         InputError: no CachedTarget, or several, crops that are not fixed, an unknown ``dtype``.
@@ -49,7 +49,7 @@ def write_cache(
     images.check_fixed()
     target.folder.mkdir(parents=True, exist_ok=True)
     (target.folder / INDEX).unlink(missing_ok=True)
-    shards = []
+    shards, total = [], 0
     for start in range(0, len(images), shard_size):
         stop, parts = min(start + shard_size, len(images)), []
         for first in range(start, stop, batch_size):
@@ -60,6 +60,9 @@ def write_cache(
         tokens, marks = (torch.cat(each) for each in zip(*parts, strict=True))
         path = target.folder / f"{start // shard_size:05d}.safetensors"
         shards.append(write_shard(path, tokens, marks))
+        total = total + tokens.sum(
+            dim=0, dtype=torch.float64
+        )  # as FeatureShards sums what it reads
     index = dict(
         teacher=target.teacher.record(),
         data=data_record(innermost(cfg.train_dataloader.dataset)),
@@ -68,6 +71,7 @@ def write_cache(
         dtype=dtype,
         shard_size=shard_size,
         shards=shards,
+        mean=write_mean(target.folder, total, len(images)),
     )
     with replacing(target.folder / INDEX) as temporary:
         temporary.write_text(json.dumps(index, indent=1) + "\n")
@@ -75,7 +79,7 @@ def write_cache(
 
 
 def verify_cache(cfg: Config) -> tuple[dict[str, Any], Path]:
-    """Hash every shard of a leaf's cache; -> its index and folder.
+    """Hash every file of a leaf's cache; -> its index and folder.
 
     Raises InputError where one is missing or was changed, or the features are of another teacher.
     """

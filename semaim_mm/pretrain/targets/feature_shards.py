@@ -2,7 +2,8 @@
 
 The index has the SHA-256 of a shard's marks and checksums, which are read when a shard is first
 opened; they have the CRC-32 of every image's tokens, which are read one at a time. So a start costs
-as little for a terabyte as for a megabyte, and no changed number is used.
+as little for a terabyte as for a megabyte, and no changed number is used. The mean of all images'
+tokens lies in a file of its own, whose SHA-256 the index has too.
 Legend: N images of a shard, L patches, D the teacher's token width.
 """
 
@@ -15,14 +16,14 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from semaim_mm.errors import InputError
 from semaim_mm.interop.checkpoint_file import sha256_of
 from semaim_mm.report.result import replacing
 
-INDEX = "index.json"
+INDEX, MEAN = "index.json", "mean.safetensors"
 ANEW = "write the cache anew by tools/cache_teacher.py."
 
 
@@ -54,6 +55,14 @@ def write_shard(path: Path, tokens: Tensor, marks: Tensor) -> dict[str, Any]:
         sha256=sha256_of(path),
         rows_sha256=rows_digest(marks, sums),
     )
+
+
+def write_mean(folder: Path, total: Tensor, count: int) -> dict[str, Any]:
+    """(1 + L, D) float64, the sum over ``count`` images -> the entry of their mean in the index."""
+    path = folder / MEAN
+    with replacing(path) as temporary:
+        save_file(dict(mean=(total / count).float()), temporary)
+    return dict(file=path.name, bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
 def checksums(tokens: Tensor) -> Tensor:
@@ -89,9 +98,10 @@ class FeatureShards:
     def __init__(self, folder: Path, index: Mapping[str, Any]):
         self.folder, self.index = folder, index
         self._opened: dict[int, Opened] = {}
-        for shard in index["shards"]:
-            path = folder / shard["file"]
-            if not path.is_file() or path.stat().st_size != shard.get("bytes", path.stat().st_size):
+        self._mean: Tensor | None = None
+        for entry in self._files():
+            path = folder / entry["file"]
+            if not path.is_file() or path.stat().st_size != entry.get("bytes", path.stat().st_size):
                 raise self._changed(path, "its size")
 
     def rows(self, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -101,7 +111,25 @@ class FeatureShards:
         return tokens, torch.stack([self._open(shard).marks[row] for shard, row in places])
 
     def mean(self) -> Tensor:
-        """-> (1 + L, D) float32: the mean tokens of all images; reads every shard once."""
+        """-> (1 + L, D) float32: the mean tokens of all images, which is remembered.
+
+        Caches of before it was written tell it by every shard, each of which is read once.
+        """
+        if self._mean is None:
+            self._mean = self._kept_mean() if self.index.get("mean") else self._mean_of_shards()
+        return self._mean
+
+    def _kept_mean(self) -> Tensor:
+        path = self.folder / self.index["mean"]["file"]
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise self._changed(path, f"it can't be read, {error}, so its SHA-256") from error
+        if hashlib.sha256(content).hexdigest() != self.index["mean"]["sha256"]:
+            raise self._changed(path, "its SHA-256")
+        return load(content)["mean"]
+
+    def _mean_of_shards(self) -> Tensor:
         total = 0
         for number in range(len(self.index["shards"])):
             opened = self._open(number)
@@ -112,10 +140,14 @@ class FeatureShards:
         return (total / self.index["count"]).float()
 
     def verify(self) -> None:
-        """Hash every shard: for features that were copied, or a disk that is doubted."""
-        for number, shard in enumerate(self.index["shards"]):
-            if sha256_of(self._path(number)) != shard["sha256"]:
-                raise self._changed(self._path(number), "its SHA-256")
+        """Hash every file: for features that were copied, or a disk that is doubted."""
+        for entry in self._files():
+            if sha256_of(self.folder / entry["file"]) != entry["sha256"]:
+                raise self._changed(self.folder / entry["file"], "its SHA-256")
+
+    def _files(self) -> list[Mapping[str, Any]]:
+        mean = self.index.get("mean")  # caches of before it was written have none
+        return [*self.index["shards"], *([mean] if mean else [])]
 
     def _tokens(self, number: int, row: int) -> Tensor:
         file, _, sums = self._open(number)

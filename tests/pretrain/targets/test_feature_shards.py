@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -18,6 +19,7 @@ from torch.testing import assert_close
 from semaim_mm.errors import InputError
 from semaim_mm.pretrain.targets import feature_shards
 from semaim_mm.pretrain.targets.cached import CachedTarget
+from semaim_mm.pretrain.targets.feature_shards import FeatureShards
 from semaim_mm.pretrain.write_cache import Images, verify_cache, write_cache
 from semaim_mm.runtime.launch import build_runner
 from semaim_mm.runtime.spread import spread_keys
@@ -57,15 +59,25 @@ def flip(path, place: int) -> None:
     path.write_bytes(content)
 
 
+def rewrite(folder, change: Callable[[dict], object]) -> None:
+    """Change a cache's index, as caches of before something was written have it."""
+    index = json.loads((folder / "index.json").read_text())
+    change(index)
+    (folder / "index.json").write_text(json.dumps(index))
+
+
 def refuse(*args):
     raise AssertionError("a start was to cost nothing")
 
 
 def test_a_start_hashes_no_shard_and_loads_no_teacher(config, second, monkeypatch):
     monkeypatch.setattr(feature_shards, "sha256_of", refuse)
-    target, imgs = opened(config())
-    monkeypatch.setattr(target.teacher, "_build", refuse)
+    with monkeypatch.context() as at_the_start:
+        at_the_start.setattr(feature_shards, "safe_open", refuse)
+        target, imgs = opened(config())
+    assert target.teacher._teacher == [], "loaded when the features were opened"
     assert target(imgs, range(COUNT)).values.shape == (COUNT, 64, 24)
+    assert target.teacher._teacher == [], "loaded when the features were read"
 
 
 def test_a_cache_that_is_absent_cut_off_or_torn_is_refused_at_the_start(config, second):
@@ -90,8 +102,36 @@ def test_a_changed_feature_is_refused_when_it_is_read(config, second):
     target(imgs[:9], range(9))
     with pytest.raises(InputError, match=f"{NOT_WRITTEN}.*an image's checksum"):
         target(imgs[9:], [9])
+    rewrite(second.parent, lambda index: index.pop("mean"))
     with pytest.raises(InputError, match=NOT_WRITTEN):
+        opened(config())[0].mean()
+
+
+def test_the_mean_is_kept_with_the_features_and_no_shard_is_read_for_it(
+    config, second, monkeypatch
+):
+    with monkeypatch.context() as kept:
+        kept.setattr(FeatureShards, "_open", refuse)
+        mean = opened(config())[0].mean()
+    rewrite(second.parent, lambda index: index.pop("mean"))
+    older, _ = opened(config())
+    assert torch.equal(older.mean(), mean)
+    monkeypatch.setattr(FeatureShards, "_open", refuse)
+    assert torch.equal(older.mean(), mean), "every shard is read once, not at every call"
+
+
+def test_a_mean_that_was_changed_or_is_gone_is_refused(config, second):
+    path = second.parent / "mean.safetensors"
+    flip(path, -1)
+    target, _ = opened(config())
+    for use in (target.mean, partial(verify_cache, config())):
+        with pytest.raises(InputError, match="mean.safetensors is missing or.*its SHA-256"):
+            use()
+    path.unlink()
+    with pytest.raises(InputError, match="mean.safetensors is missing or"):
         target.mean()
+    with pytest.raises(InputError, match="mean.safetensors is missing or.*its size"):
+        opened(config())
 
 
 @pytest.mark.parametrize("name", ["marks", "sums"])
@@ -138,12 +178,14 @@ def test_a_cache_without_checksums_is_hashed_when_it_is_opened(config, second):
     tensors = load_file(second)
     tensors.pop("sums")
     save_file(tensors, second)
-    path = second.parent / "index.json"
-    index = json.loads(path.read_text())
-    for shard in index["shards"]:
-        shard.pop("bytes"), shard.pop("rows_sha256")
-    index["shards"][1]["sha256"] = feature_shards.sha256_of(second)
-    path.write_text(json.dumps(index))
+
+    def older(index: dict) -> None:
+        for shard in index["shards"]:
+            shard.pop("bytes"), shard.pop("rows_sha256")
+        index["shards"][1]["sha256"] = feature_shards.sha256_of(second)
+        index.pop("mean")
+
+    rewrite(second.parent, older)
     target, imgs = opened(config())
     live = target.teacher(imgs).values
     assert_close(target(imgs, range(COUNT)).values, live, rtol=1e-3, atol=1e-3)

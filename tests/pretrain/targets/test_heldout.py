@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 
 import pytest
+import torch
 from cached_leaves import HELD_OUT, beside, cached_leaf, images_and_teacher
 from torch.testing import assert_close
 
 from semaim_mm.errors import InputError
 from semaim_mm.pretrain.heldout import mean_target
 from semaim_mm.pretrain.targets.cached import CachedTarget
-from semaim_mm.pretrain.write_cache import write_cache
+from semaim_mm.pretrain.targets.feature_shards import FeatureShards
+from semaim_mm.pretrain.write_cache import Images, write_cache
 from semaim_mm.runtime.launch import build_runner
 
 PIXELS = dict(type="PixelTarget", blur_kernel=None)
+
+
+EMA = dict(type="EMATarget")
 
 
 @pytest.fixture(scope="module")
@@ -27,18 +33,24 @@ def config(root, tmp_path):
     return partial(cached_leaf, root, tmp_path)
 
 
+def seen_by_teacher(runner, monkeypatch) -> list[int]:
+    """-> the sizes of the batches that a runner's live teacher sees from now on."""
+    target, seen = next(m for m in runner.model.modules() if isinstance(m, CachedTarget)), []
+    live = target.teacher.forward
+    monkeypatch.setattr(
+        target.teacher, "forward", lambda imgs: seen.append(len(imgs)) or live(imgs)
+    )
+    return seen
+
+
 @pytest.mark.parametrize("several", [False, True], ids=["alone", "beside pixels"])
 def test_the_teacher_sees_held_out_images_alone(config, several, monkeypatch):
     cfg = config()
     if several:
         beside(cfg, PIXELS)
     write_cache(config())
-    runner, seen = build_runner(cfg), []
-    target = next(m for m in runner.model.modules() if isinstance(m, CachedTarget))
-    live = target.teacher.forward
-    monkeypatch.setattr(
-        target.teacher, "forward", lambda imgs: seen.append(len(imgs)) or live(imgs)
-    )
+    runner = build_runner(cfg)
+    seen = seen_by_teacher(runner, monkeypatch)
     runner.train()
     assert seen == [HELD_OUT, HELD_OUT], "once for the loss, once for the mean predictor's"
 
@@ -65,3 +77,46 @@ def test_without_its_weights_held_out_images_stop_a_run_before_it_starts(config,
     with pytest.raises(InputError, match=r"held-out images.*not at .*gone.pth.*val_cfg=None"):
         build_runner(cfg).train()
     assert not list((tmp_path / "run").glob("*.pth"))
+
+
+@pytest.mark.parametrize("is_older", [False, True], ids=["mean kept", "older"])
+def test_beside_a_target_that_moves_the_kept_features_are_read_once_at_most(
+    is_older, config, tmp_path, monkeypatch
+):
+    cfg = config()
+    beside(cfg, EMA)
+    cfg.model.ema = dict()
+    write_cache(cfg, shard_size=5)
+    if is_older:
+        path = tmp_path / "cache/index.json"
+        index = json.loads(path.read_text())
+        index.pop("mean")
+        path.write_text(json.dumps(index))
+    runner, read, reading = build_runner(cfg), [], FeatureShards._open
+    monkeypatch.setattr(
+        FeatureShards, "_open", lambda self, number: read.append(number) or reading(self, number)
+    )
+    first, second = runner.val(), runner.val()
+    assert read == ([0, 1] if is_older else [])
+    assert first == second
+    with torch.no_grad():
+        for parameter in runner.model.ema.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    assert runner.val()["mean_predictor_loss"] != first["mean_predictor_loss"]
+
+
+def test_of_other_images_than_were_cached_the_teacher_gives_the_mean_once(config, monkeypatch):
+    cfg = config(**{"val_cfg.mean_dataloader.dataset.indices": 7})
+    beside(cfg, EMA)
+    cfg.model.ema = dict()
+    write_cache(cfg, "float32")
+    runner = build_runner(cfg)
+    loop, seen = runner.val_loop, seen_by_teacher(runner, monkeypatch)
+    assert len(loop.mean_dataloader.dataset) == 7
+    mean = mean_target(runner.model.eval(), loop.mean_dataloader)
+    target = runner.model.target_generator.generators[0]
+    imgs = Images(cfg, runner.model.data_preprocessor).batch(range(7))
+    assert_close(mean[..., :24], target(imgs, range(7)).values.mean(dim=0, keepdim=True))
+    seen.clear()
+    runner.val(), runner.val()
+    assert seen == [7, HELD_OUT, HELD_OUT, HELD_OUT, HELD_OUT]
