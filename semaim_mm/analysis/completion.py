@@ -18,6 +18,7 @@ from semaim_mm.pretrain.targets.pixels import patchify
 from semaim_mm.report.order_data import picture_draws
 
 GIVEN = (0.0, 0.25, 0.5, 0.75)  # shares of the patches that are given
+COMPLETED = 50  # pictures at most: each takes a step a patch, for every share
 
 
 def free_errors(
@@ -38,9 +39,12 @@ def free_errors(
 
 
 def complete(
-    model: SemAIM, scenes: Sequence[Scene]
+    model: SemAIM, scenes: Sequence[Scene], shown: int
 ) -> tuple[dict[str, dict[str, Interval]], list[Tensor]]:
     """-> by share given: errors and their difference; the completed (B, 3, H, W) by share too.
+
+    Errors are of the first COMPLETED scenes, completed pictures of the first ``shown`` of them:
+    no others stay in memory.
 
     Raises:
         InputError: a model that can't generate.
@@ -49,6 +53,7 @@ def complete(
     length = grid[0] * grid[1]
     errors: dict[float, list] = {part: [] for part in GIVEN}
     pictures: dict[float, list] = {part: [] for part in GIVEN}
+    scenes = scenes[:COMPLETED]
     for start in range(0, len(scenes), BATCH):
         imgs = as_batch(model, list(scenes[start : start + BATCH]))
         draws = [picture_draws(start + place) for place in range(len(imgs))]
@@ -57,7 +62,8 @@ def complete(
             count = round(part * length)
             _, completed = rollout(model, imgs, order, count)
             errors[part].append(free_errors(imgs, completed, order, count, size))
-            pictures[part].append(completed)
+            if start < shown:
+                pictures[part].append(completed[: shown - start].clone())
     found = {}
     for part, pieces in errors.items():
         own, plain = np.concatenate(pieces, axis=1)

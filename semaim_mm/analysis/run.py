@@ -40,10 +40,10 @@ def _loss(models: dict[str, SemAIM], scenes: list[Scene]) -> Found:
 
 
 def _generation(models: dict[str, SemAIM], scenes: list[Scene]) -> Found:
-    model, shown = _last(models), scenes[:SHOWN]
-    found, completed = complete(model, scenes)
-    columns = [pixels(model, pictures[:SHOWN]) for pictures in completed]
-    columns.append(np.stack([scene.image[..., ::-1] for scene in shown]))
+    model = _last(models)
+    found, completed = complete(model, scenes, SHOWN)
+    columns = [pixels(model, pictures) for pictures in completed]
+    columns.append(np.stack([scene.image[..., ::-1] for scene in scenes[: len(columns[0])]]))
     titles = [f"{part:.0%} given" for part in GIVEN] + ["picture"]
     return found, dict(generation=figures.picture_grid(list(zip(*columns, strict=True)), titles))
 

@@ -52,7 +52,7 @@ def test_errors_are_those_of_a_loop_over_the_patches_that_were_not_given(given):
 @pytest.mark.parametrize("order", ["raster", "stochastic"])
 def test_every_picture_is_completed_in_its_own_order_whatever_the_batch(scenes, order, monkeypatch):
     model = build_tiny(order=order, **RAW).eval()
-    found, pictures = complete(model, scenes)
+    found, pictures = complete(model, scenes, shown=3)
     assert list(found) == [str(part) for part in GIVEN] and len(pictures) == len(GIVEN)
     imgs = as_batch(model, scenes)
     ranks = torch.cat([model.order.ranks((3, 5), picture_draws(n), None) for n in range(3)])
@@ -64,10 +64,31 @@ def test_every_picture_is_completed_in_its_own_order_whatever_the_batch(scenes, 
     assert list(told.values()) == pytest.approx([own.mean(), plain.mean(), minus], rel=1e-5)
     assert found["0.5"]["completed"].n == 3
     monkeypatch.setattr(completion, "BATCH", 2)
-    again, _ = complete(model, scenes)
+    again, _ = complete(model, scenes, shown=3)
     assert again["0.5"]["completed"].value == pytest.approx(told["completed"], rel=1e-4)
+
+
+@pytest.mark.parametrize(("batch", "shown"), [(1, 1), (2, 1), (2, 3), (2, 6)])
+def test_of_many_scenes_the_first_are_completed_and_fewer_pictures_are_kept(
+    batch, shown, scenes, monkeypatch
+):
+    model = build_tiny(order="raster", **RAW).eval()
+    _, every = complete(model, scenes, shown=3)
+    monkeypatch.setattr(completion, "BATCH", batch)
+    monkeypatch.setattr(completion, "COMPLETED", 2)
+    rolled, roll = [], completion.rollout
+    monkeypatch.setattr(
+        completion,
+        "rollout",
+        lambda m, imgs, *rest: rolled.append(len(imgs)) or roll(m, imgs, *rest),
+    )
+    found, pictures = complete(model, scenes, shown)
+    assert sum(rolled) == 2 * len(GIVEN), "no step is made for the third"
+    assert {item.n for by in found.values() for item in by.values()} == {2}
+    for kept, of_all in zip(pictures, every, strict=True):
+        torch.testing.assert_close(kept, of_all[: min(shown, 2)])
 
 
 def test_a_model_that_cannot_generate_is_refused(scenes):
     with pytest.raises(InputError, match="can feed its own predictions back"):
-        complete(build_tiny(order="raster").eval(), scenes)
+        complete(build_tiny(order="raster").eval(), scenes, shown=3)
