@@ -12,7 +12,8 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 
 from semaim_mm.errors import InputError
-from semaim_mm.runtime.launch import load_config
+from semaim_mm.runtime.launch import load_config, set_checkpoint
+from semaim_mm.runtime.reliable.save import save_atomically
 from semaim_mm.suite.spec import read_spec
 from semaim_mm.suite.stages import command_of, plan
 
@@ -178,6 +179,30 @@ def test_every_cell_of_the_ablations_builds_what_it_names(size, monkeypatch):
             0 if "share_weights" in told else int(told.get("query_depth", 12))
         )
         assert model.head.out_dims == model.target_generator.out_dims
+
+
+def test_the_ablations_tasks_take_a_cells_weights_in_the_shape_that_they_name(
+    tmp_path, monkeypatch
+):
+    monkeypatch.delenv("SEMAIM_SIZE", raising=False)
+    spec, path = read_spec("configs/suites/ablations.py"), str(tmp_path / "epoch_1.pth")
+    cfg = load_config(spec.methods["base"].config)
+    init_default_scope("mmpretrain")
+    trained = MODELS.build(cfg.model)
+    trained.init_weights()
+    state = trained.state_dict()
+    save_atomically(dict(state_dict=state, meta=dict(epoch=1, cfg=cfg.pretty_text)), path)
+    widths = {}
+    for name, task in spec.tasks.items():
+        cfg = load_config(task.config, dict(task.options))
+        set_checkpoint(cfg, path)
+        model = MODELS.build(cfg.model)
+        model.init_weights()
+        weights = {f"backbone.{key}": value for key, value in model.backbone.state_dict().items()}
+        assert len(weights) > 12 * 10 and weights.keys() <= state.keys()
+        assert all(torch.equal(value, state[key]) for key, value in weights.items()), name
+        widths[name] = [found.shape[1] for found in model(torch.zeros(1, 3, 64, 64)).values()]
+    assert widths == dict(knn=[48], linear=[96])
 
 
 def test_a_size_that_has_no_leaf_is_named(monkeypatch):
