@@ -29,7 +29,9 @@ def main() -> None:
     # a log has no width of its own
     console = Console(width=None if sys.stdout.isatty() else 180)
     console.rule("sample data")
-    sample = build_sample_data(default_sample_path(), log=console.print)
+    sample = build_sample_data(
+        default_sample_path(), log=lambda line: console.print(line, markup=False)
+    )
     console.rule(f"the suite {SPEC}")
     spec = read_spec(SPEC)
     stages = plan(spec)
@@ -44,9 +46,10 @@ def main() -> None:
             write_order_figures(checkpoint, pictures, out=spec.folder / "orders")
             analyze(shown.config, [checkpoint], out=spec.folder / "analysis")
         except InputError as error:  # the table does not hang on its figures
-            console.print(f"Figures are missing from the page: {error}", soft_wrap=True)
+            told = f"Figures are missing from the page: {error}"
+            console.print(told, soft_wrap=True, markup=False)
     page = write_leaderboard(spec.folder, spec.folder / "leaderboard", console)
-    console.print(f"Open {page} in a browser.", soft_wrap=True)
+    console.print(f"Open {page} in a browser.", soft_wrap=True, markup=False)
     sys.exit(exit_code(outcomes))
 
 

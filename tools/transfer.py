@@ -90,7 +90,7 @@ def main() -> None:
     outcomes = run_suite(spec, stages, args.jobs, args.workers, console, bool(args.only))
     console.print(results_table(spec, outcomes))
     written = f"python tools/leaderboard.py {spec.folder} --out {spec.folder / 'leaderboard'}"
-    console.print(f"The leaderboard: {written}", soft_wrap=True)
+    console.print(f"The leaderboard: {written}", soft_wrap=True, markup=False)
     sys.exit(exit_code(outcomes))
 
 

@@ -44,20 +44,20 @@ def plan_table(stages: Sequence[Stage]) -> Table:
         else:
             told = _time(expected.seconds) + (" *" if expected.elsewhere else "")
             total, elsewhere = total + expected.seconds, elsewhere or expected.elsewhere
-        view.add_row(
-            Text(stage.name), stage.config.removeprefix("configs/"), length_of(stage), state, told
-        )
-    view.caption = f"expected, one after another: {_time(total)}"
+        cells = stage.name, stage.config.removeprefix("configs/"), length_of(stage), state, told
+        view.add_row(*map(Text, cells))  # as text: in rich's markup [x] would vanish
+    caption = f"expected, one after another: {_time(total)}"
     if unknown:
         told = f"at least {_time(total)}, and {unknown} stage(s) of unknown length"
-        view.caption = f"expected, one after another: {told}"
+        caption = f"expected, one after another: {told}"
     if elsewhere:
-        view.caption += f"\n* measured on {machines()}"
+        caption += f"\n* measured on {machines()}"
     if unlisted := without_manifest(stages):
-        view.caption += (
+        caption += (
             f"\nno manifest in {', '.join(unlisted)}: if images change there, nothing is run anew; "
             "tools/prepare_data.py writes one, for any layout: its kind 'folder'"
         )
+    view.caption = Text(caption, style="table.caption")
     return view
 
 
@@ -110,7 +110,8 @@ def commands(stages: Sequence[Stage], suite: Sequence[str]) -> list[str]:
 
 def results_table(spec: Spec, outcomes: Sequence[Outcome]) -> Table:
     """-> methods x tasks: the headline figure of every seed; a failed one with its log."""
-    view = Table(title=": ".join(filter(None, [spec.name, _headline_note(outcomes)])))
+    title = ": ".join(filter(None, [spec.name, _headline_note(outcomes)]))
+    view = Table(title=Text(title, style="table.title"))
     view.add_column("method")
     for task in spec.tasks:
         view.add_column(task, justify="right")

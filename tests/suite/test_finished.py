@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+from pathlib import Path
 
 import pytest
 from machine import SPEC, Machine, spec_in
+from rich.console import Console
 from rich.text import Text
 
 from semaim_mm.suite.execute import Progress, SuiteRun
@@ -87,8 +90,23 @@ def test_a_stage_that_its_config_stops_hides_no_other_stages_plan(tmp_path, monk
     stages = plan(spec_in(tmp_path, text))
     view = plan_table(stages)
     assert list(view.columns[0].cells) == [Text(stage.name) for stage in stages]
-    assert "no manifest in" in view.caption, "of the other stages' data"
+    assert "no manifest in" in str(view.caption), "of the other stages' data"
     assert states_of(stages)["random/seed0/ade20k/train"] == "to run"
+
+
+@pytest.mark.parametrize("name", ["d[/x]", "d [old]"])
+def test_folders_with_brackets_are_told_as_they_are_called(tmp_path, monkeypatch, name):
+    sample = tmp_path / name / "sample"
+    sample.mkdir(parents=True)
+    monkeypatch.setenv("SEMAIM_DATA", str(tmp_path / name))
+    stages = plan(spec_in(tmp_path))
+    leaf = tmp_path / name / "leaf.py"
+    leaf.write_text(f'_base_ = "{Path("configs/pretrain/semaim_tiny.py").resolve()}"')
+    stages.append(stages[0]._replace(name="own", config=str(leaf)))
+    console = Console(width=1000, file=io.StringIO())
+    console.print(plan_table(stages))
+    told = console.file.getvalue()
+    assert f"no manifest in {sample}: if images" in told and f" {leaf} " in told
 
 
 def test_a_checkpoint_may_be_deleted_once_all_that_start_from_it_are_finished(tmp_path, machine):

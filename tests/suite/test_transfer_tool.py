@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from machine import spec_in
 
 from semaim_mm.errors import InputError
 from semaim_mm.vit import SemAIMViT
@@ -67,3 +68,17 @@ def test_printed_lines_name_the_suite_as_it_was_given(monkeypatch, capsys, check
     lines = capsys.readouterr().out.splitlines()
     first = next(line for line in lines if line.startswith("python tools/transfer.py"))
     assert first.startswith(f"python tools/transfer.py {checkpoint} {' '.join(given)} --only ")
+
+
+@pytest.mark.parametrize("name", ["d[/x]", "d[old]"])
+def test_the_way_to_the_leaderboard_is_told_of_a_folder_with_brackets(
+    monkeypatch, capsys, tmp_path, name
+):
+    folder = tmp_path / name
+    folder.mkdir(parents=True)
+    spec = spec_in(folder)
+    monkeypatch.setattr("semaim_mm.suite.run.run_suite", lambda *given: [])
+    with pytest.raises(SystemExit, match="0"):
+        give(monkeypatch, str(folder / "toy.py"))
+    told = f"The leaderboard: python tools/leaderboard.py {spec.folder} --out {spec.folder}"
+    assert told in capsys.readouterr().out
