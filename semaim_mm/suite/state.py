@@ -1,14 +1,15 @@
 """What is done: a stage counts as finished by what went in and came out, never by a file's name.
 
 ``stage.json`` beside a stage's output holds its key, a hash of the resolved config, the SHA-256 of
-the checkpoint that it started from and that of the data's manifest, and the SHA-256 of its output.
+the checkpoint that it started from and that of the data's manifest (of annotations that no root
+has, their own), and the SHA-256 of its output.
 A checkpoint may be deleted once all that start from it are finished: they count on.
 """
 
 import json
 import shutil
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -80,15 +81,33 @@ def _sha256(path: str, *state: int) -> str:
 
 
 def _read_by(cfg: Config) -> set[str]:
-    """-> SHA-256 of the manifests and lists of all data sets that a stage reads; changes cfg."""
+    """-> SHA-256 of the manifests and lists of all data sets that a stage reads; changes cfg.
+
+    Annotations count by themselves where no ``data_root`` says which manifest has them.
+    """
     spread_keys(cfg)
     found = set()
     for _, dataset in datasets_of(cfg):
-        found.add(manifest_of(dataset.get("data_root")))
+        found.update(map(manifest_of, _roots_of(dataset)))
         listed = (dataset.get("subset") or {}).get("file")
         if listed and Path(listed).is_file():
             found.add(sha256(listed))
+        annotations = dataset.get("ann_file")
+        if annotations and not dataset.get("data_root") and Path(annotations).is_file():
+            found.add(sha256(annotations))
     return found - {None}
+
+
+def _roots_of(dataset: Any) -> set[str]:
+    """A data set's config -> its data_root; of one without, the folders that it takes files from.
+
+    A data set that joins nothing to its paths has them from the working folder, or absolute.
+    """
+    if dataset.get("data_root"):
+        return {str(dataset["data_root"])}
+    prefix = dataset.get("data_prefix") or {}
+    folders = prefix.values() if isinstance(prefix, Mapping) else [prefix]
+    return {str(folder) for folder in (*folders, dataset.get("split")) if folder}
 
 
 def without_manifest(stages: Sequence[Stage]) -> list[str]:
@@ -100,8 +119,8 @@ def without_manifest(stages: Sequence[Stage]) -> list[str]:
             spread_keys(cfg)
         except (InputError, OSError):
             continue  # its run will tell why
-        roots = {dataset.get("data_root") for _, dataset in datasets_of(cfg)} - {None}
-        found |= {str(root) for root in roots if Path(root).is_dir() and manifest_of(root) is None}
+        roots = set().union(*(_roots_of(dataset) for _, dataset in datasets_of(cfg)))
+        found |= {root for root in roots if Path(root).is_dir() and manifest_of(root) is None}
     return sorted(found)
 
 

@@ -94,6 +94,30 @@ def test_a_stage_that_its_config_stops_hides_no_other_stages_plan(tmp_path, monk
     assert states_of(stages)["random/seed0/ade20k/train"] == "to run"
 
 
+def test_data_without_a_root_counts_by_its_annotations_and_by_the_manifest_of_its_folder(tmp_path):
+    images, annotations = tmp_path / "mine" / "images", tmp_path / "mine" / "instances.json"
+    images.mkdir(parents=True)
+    annotations.write_text("{}")
+    own = dict(data_root=None, ann_file=str(annotations), data_prefix=dict(img=f"{images}/"))
+    test = {f"test_dataloader.dataset.{key}": value for key, value in own.items()}
+    stage = plan(spec_in(tmp_path))[0]._replace(
+        kind="test", config="configs/det/mask-rcnn_tiny_vitdet.py", options=test
+    )
+    keys = [key_of(stage)]
+    assert f"{images}/" in without_manifest([stage])
+    annotations.write_text('{"images": []}')
+    keys.append(key_of(stage))
+    (tmp_path / "mine" / "manifest.json").write_text("{}")
+    keys.append(key_of(stage))
+    assert len(set(keys)) == 3
+    assert f"{images}/" not in without_manifest([stage])
+    # below a root the manifest alone stands for them, as it always did
+    rooted = stage._replace(options={**test, "test_dataloader.dataset.data_root": str(tmp_path)})
+    former = key_of(rooted)
+    annotations.write_text('{"images": [], "annotations": []}')
+    assert key_of(rooted) == former
+
+
 @pytest.mark.parametrize("name", ["d[/x]", "d [old]"])
 def test_folders_with_brackets_are_told_as_they_are_called(tmp_path, monkeypatch, name):
     sample = tmp_path / name / "sample"
