@@ -13,7 +13,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config")
     parser.add_argument("checkpoint", help="of the whole model; 'random' for an untrained one")
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="of the test set, or any other")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="of the test, validation or training set, which have its ground truth, or any other",
+    )
     parser.add_argument("--out", metavar="DIR", help="default: predictions beside the checkpoint")
     parser.add_argument("--score-thr", type=float, default=0.3, help="of boxes that are drawn")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from mmdet.datasets.transforms import LoadAnnotations as LoadObjects
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset, Compose, pseudo_collate
+from mmengine.dataset import Compose, pseudo_collate
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 from mmengine.structures import InstanceData, PixelData
@@ -22,6 +22,7 @@ from mmseg.datasets.transforms import LoadAnnotations as LoadLabelMap
 from torch import nn
 
 from semaim_mm.data import LoadImage
+from semaim_mm.data.held_out import innermost
 from semaim_mm.errors import InputError
 from semaim_mm.runtime.hooks import unwrap
 from semaim_mm.runtime.launch import (
@@ -31,6 +32,8 @@ from semaim_mm.runtime.launch import (
     load_config,
     set_checkpoint,
 )
+
+SETS = dict(test="test", validation="val", training="train")  # in the order they are looked through
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Picture:
         classes: names by label; ``palette`` their colours as RGB.
         prediction: InstanceData with ``bboxes`` (N, 4) as x1, y1, x2, y2, ``scores``, ``labels``
             and perhaps ``masks`` (N, H, W) bool, or PixelData with ``data`` (1, H, W).
-        truth: the same, without scores; None where the picture is not in the test set.
+        truth: the same, without scores; None where the picture is in none of the config's sets.
     """
 
     name: str
@@ -85,7 +88,8 @@ class Predictor:
     """A detector or segmenter with its test pipeline; call it with a path.
 
     Args:
-        cfg: resolved config; its test set gives class names, colours and ground truth.
+        cfg: resolved config; its test set gives class names and colours, and ground truth as its
+            validation and training sets do.
         model: in eval mode, on its device.
         source: stands below each figure.
         folder: where figures go by default.
@@ -93,11 +97,11 @@ class Predictor:
 
     def __init__(self, cfg: Config, model: nn.Module, source: str, folder: Path):
         self.model, self.source, self.folder = model, source, folder
-        dataset, self.infos = open_test_set(cfg.test_dataloader.dataset)
-        meta = dataset.metainfo
+        meta = _metainfo(cfg.test_dataloader.dataset)
         if not meta.get("classes"):
             raise InputError("The test set names no classes, so nothing can be labelled.")
         self.classes = list(meta["classes"])
+        self.known = KnownImages(cfg, self.classes)
         self.palette = _palette(meta.get("palette"), len(self.classes))
         steps = _without_annotations(cfg.test_dataloader.dataset.pipeline)
         self.pipeline = Compose(copy.deepcopy(steps))
@@ -110,7 +114,7 @@ class Predictor:
         data = self.pipeline(dict(img_path=str(path), img_id=0, reduce_zero_label=False))
         with torch.no_grad():
             sample = self.model.test_step(pseudo_collate([data]))[0].cpu()
-        info = self.infos.get(path.resolve())
+        info = self.known(path)
         if "pred_instances" in sample:
             prediction, load = sample.pred_instances, true_objects
         elif "pred_sem_seg" in sample:
@@ -131,20 +135,69 @@ class Predictor:
         )
 
 
-def open_test_set(cfg: Mapping) -> tuple[BaseDataset, dict[Path, dict]]:
-    """A data set's config -> it, and what it knows of each image by resolved path.
+class KnownImages:
+    """What a config's sets know of an image file; each set is opened when those before lack one.
 
-    Without its files there are class names all the same, but no ground truth.
+    Args:
+        cfg: resolved config; its test, validation and training sets are looked through.
+        classes: names by label; a set with others has no ground truth for this model.
     """
-    try:
-        with redirect_stdout(io.StringIO()):  # pycocotools tells what it loads
-            dataset = DATASETS.build(cfg)
-        infos = (dataset.get_data_info(index) for index in range(len(dataset)))
-        return dataset, {Path(info["img_path"]).resolve(): info for info in infos}
-    except (InputError, OSError, AssertionError) as error:
-        said = f"No ground truth is drawn, for the test set can't be read: {error}"
-        print_log(said, "current", logging.WARNING)
-    return DATASETS.build(dict(cfg, lazy_init=True)), {}
+
+    def __init__(self, cfg: Mapping, classes: list[str]):
+        self._classes = classes
+        self._infos: dict[str, dict[Path, dict]] = {}
+        self._sets: dict[str, dict] = {}
+        for name, key in SETS.items():
+            if cfg.get(f"{key}_dataloader"):
+                found = _whole(cfg[f"{key}_dataloader"]["dataset"])
+                if not any(_alike(found, other) for other in self._sets.values()):
+                    self._sets[name] = found
+
+    def __call__(self, path: str | Path) -> dict | None:
+        """-> what the first set that has the file knows of it; None, and a line in the log."""
+        for name, cfg in self._sets.items():
+            if name not in self._infos:
+                self._infos[name] = self._open(name, cfg)
+            info = self._infos[name].get(Path(path).resolve())
+            if info is not None:
+                return info
+        print_log(
+            f"{path} is drawn without ground truth: no image of the {' or '.join(self._sets)} set "
+            "that could be read.",
+            "current",
+            logging.WARNING,
+        )
+        return None
+
+    def _open(self, name: str, cfg: dict) -> dict[Path, dict]:
+        """A set -> what it knows of each image by resolved path; nothing without its files."""
+        try:
+            with redirect_stdout(io.StringIO()):  # pycocotools tells what it loads
+                dataset = DATASETS.build(cfg)
+            if list(dataset.metainfo.get("classes") or ()) != self._classes:
+                raise InputError("its classes are not those of the test set.")
+            infos = (dataset.get_data_info(index) for index in range(len(dataset)))
+            return {Path(info["img_path"]).resolve(): info for info in infos}
+        except (InputError, OSError, AssertionError) as error:
+            said = f"No ground truth is drawn of the {name} set, for it can't be read: {error}"
+            print_log(said, "current", logging.WARNING)
+            return {}
+
+
+def _metainfo(cfg: Mapping) -> Mapping:
+    """A data set's config -> its classes and colours, also where its files are not there."""
+    return DATASETS.build(dict(innermost(cfg), lazy_init=True)).metainfo
+
+
+def _whole(cfg: Mapping) -> dict:
+    """A data set's config -> that of all its images: training leaves out those without objects."""
+    return {k: v for k, v in innermost(cfg).items() if k not in ("filter_cfg", "indices")}
+
+
+def _alike(one: Mapping, other: Mapping) -> bool:
+    """Whether two sets know the same of the same images, in whatever way they are augmented."""
+    use = ("pipeline", "test_mode")
+    return all(one.get(key) == other.get(key) for key in {*one, *other}.difference(use))
 
 
 def true_objects(info: dict, classes: list[str]) -> InstanceData:

@@ -49,7 +49,7 @@ def write_prediction_figures(
     score_thr: float = 0.3,
     options: dict | None = None,
 ) -> list[Path]:
-    """Draw one PNG an image into ``out``: ground truth, where the test set has it, and prediction.
+    """Draw one PNG an image into ``out``: ground truth, where a set has it, and prediction.
 
     Args:
         config: of a detector or segmenter; ``checkpoint`` holds its whole model, or is 'random'.
