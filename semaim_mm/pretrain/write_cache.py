@@ -60,9 +60,7 @@ def write_cache(
         tokens, marks = (torch.cat(each) for each in zip(*parts, strict=True))
         path = target.folder / f"{start // shard_size:05d}.safetensors"
         shards.append(write_shard(path, tokens, marks))
-        total = total + tokens.sum(
-            dim=0, dtype=torch.float64
-        )  # as FeatureShards sums what it reads
+        total = total + tokens.sum(dim=0, dtype=torch.float64)
     index = dict(
         teacher=target.teacher.record(),
         data=data_record(innermost(cfg.train_dataloader.dataset)),
