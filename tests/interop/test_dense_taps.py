@@ -173,10 +173,11 @@ def test_detection_taps_the_librarys_maps_in_windows(name, config, sizes, tmp_pa
     )
 
 
+@SIZES
 @pytest.mark.parametrize(
     "config", [SEG, VITDET, BENCHMARKING], ids=["seg", "vitdet", "benchmarking"]
 )
-def test_taps_windows_and_global_blocks_of_twelve_are_the_configs_own(config, tmp_path):
+def test_taps_windows_and_global_blocks_of_twelve_are_the_configs_own(config, sizes, tmp_path):
     library = Library(DEEP)
     dense = Dense(config, library, tmp_path, keep_blocks=True)
     backbone = dense.backbone
@@ -186,7 +187,7 @@ def test_taps_windows_and_global_blocks_of_twelve_are_the_configs_own(config, tm
         sides = dense.sides()
         assert [n for n, side in enumerate(sides) if not side] == [2, 5, 8, 11]
         library.cut(sides)
-    dense.assert_same_maps(((512, 640), (1024, 1024)))
+    dense.assert_same_maps(sizes)
 
 
 def test_fresh_tables_and_scales_of_segmentation_leave_the_maps_as_they_are(tmp_path):
@@ -240,13 +241,16 @@ def sincos(name: str, side: int) -> Tensor:
     return build_2d_sincos_position_embedding(side, 128, cls_token=True)
 
 
+@SIZES
 @pytest.mark.parametrize(
     ("name", "key"), [("MAE", "pos_embed"), ("mmpretrain", "backbone.pos_embed")]
 )
-def test_benchmarking_computes_fixed_positions_anew_in_their_axis_order(name, key, tmp_path):
+def test_benchmarking_computes_fixed_positions_anew_in_their_axis_order(
+    name, key, sizes, tmp_path
+):
     library = Library(CASES[name])
     next(v for v in library.case.content.values() if key in v)[key] = sincos(name, 4)
     dense = Dense(BENCHMARKING, library, tmp_path)
     assert "sin-cos positions computed anew from 4 x 4 to 64 x 64" in str(dense.backbone.coverage)
     library.cut(dense.sides())
-    dense.assert_same_maps(((1024, 1024), (512, 640)), sincos(name, 64))
+    dense.assert_same_maps(sizes, sincos(name, 64))
