@@ -154,6 +154,7 @@ def test_scaling(monkeypatch, tmp_path):
     assert "<svg" in (tmp_path / "scaling.svg").read_text()
 
 
+@pytest.mark.slow
 def test_profile(monkeypatch, tmp_path):
     (table,) = run(monkeypatch, tmp_path, "profile", "--arch", "tiny", "--side", "32")
     shares = [row[-1] for row in table["rows"]]
@@ -185,6 +186,7 @@ def test_all_runs_every_part(monkeypatch, tmp_path, compiled_without_kernels):
     assert (tmp_path / "scaling.svg").exists()
 
 
+@pytest.mark.slow
 def test_all_keeps_what_was_measured_before_a_part_that_fails(monkeypatch, tmp_path):
     calls = []
 

@@ -13,7 +13,10 @@ import torch
 from PIL import Image
 
 # building a dense model takes most of half a minute
-CASES = ["pretraining", "finetuning", pytest.param("detection", marks=pytest.mark.slow)]
+CASES = [
+    "pretraining",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("finetuning", "detection")),
+]
 LEAVES = {
     "pretraining": (shipped.PRETRAIN, shipped.pretraining, "pretrain"),
     "finetuning": (shipped.FINETUNE, shipped.finetuning, "train"),

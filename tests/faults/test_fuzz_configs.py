@@ -80,6 +80,7 @@ def test_a_key_of_any_value_runs_or_is_named(data):
     runs_or_names(put(base, where, value), where)
 
 
+@pytest.mark.slow
 @settings_of(30)
 @given(data=st.data())
 def test_a_key_that_is_gone_or_unknown_runs_or_is_named(data):

@@ -61,7 +61,12 @@ def test_a_pickle_that_runs_code_is_refused(how, place, tmp_path):
     assert not canary.exists()
 
 
-@pytest.mark.parametrize("meta", [None, [1], {}, dict(epoch="1", iter=8), dict(epoch=1, iter=-8)])
+NONSENSE = [None, [1], {}, dict(epoch="1", iter=8)]
+
+
+@pytest.mark.parametrize(
+    "meta", [dict(epoch=1, iter=-8), *(pytest.param(m, marks=pytest.mark.slow) for m in NONSENSE)]
+)
 def test_a_header_that_says_nonsense_is_a_sentence(meta, place, tmp_path):
     content = runs.newest(place / "whole") | dict(meta=meta)
     ended = resumed(place, tmp_path, content)

@@ -25,7 +25,7 @@ EVERY_UPDATE = {
 # on GPUs by itself; the device decides then, and the host hears of it an update later
 FUSED = {"optim_wrapper.optimizer.fused": True}
 KINDS = pytest.mark.parametrize("kind", [{}, FUSED], ids=["host", "device"])
-DEVICE_SLOW = pytest.mark.parametrize(
+HOST_FIRST = pytest.mark.parametrize(
     "kind", [pytest.param({}, id="host"), pytest.param(FUSED, id="device", marks=pytest.mark.slow)]
 )
 
@@ -54,7 +54,7 @@ def poisoned(iterations, value: float):
     return fault
 
 
-@KINDS
+@HOST_FIRST
 @pytest.mark.parametrize(
     "value", [float("nan"), pytest.param(float("inf"), marks=pytest.mark.slow)]
 )
@@ -89,7 +89,8 @@ def assert_all_finite(work_dir) -> None:
             assert all(torch.as_tensor(value).isfinite().all() for value in state.values()), path
 
 
-@DEVICE_SLOW
+@pytest.mark.slow
+@KINDS
 def test_several_in_a_row_end_the_run_with_the_checkpoints_of_before(kind, data, tmp_path):
     options = shipped.pretraining(data) | EVERY_UPDATE | {"default_hooks.finite.stop_after": 2}
     options |= kind
@@ -119,7 +120,8 @@ def test_between_checkpoints_a_run_whose_device_decides_ends_an_update_later(dat
     assert not list(tmp_path.glob("*.pth"))
 
 
-@DEVICE_SLOW
+@pytest.mark.slow
+@KINDS
 def test_one_rank_that_is_not_finite_keeps_both_from_stepping(kind, data, tmp_path):
     options = shipped.pretraining(data) | EVERY_UPDATE | {"precision": "fp32"} | kind
     faults = [None, poisoned([1], float("nan"))]

@@ -65,6 +65,7 @@ def test_a_run_killed_after_an_epoch_or_a_save_ends_as_an_undisturbed_one(
     runs.assert_same_end(tmp_path, whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("name", SLOW)
 def test_a_run_killed_within_an_epoch_replays_and_skips_nothing(
@@ -90,6 +91,7 @@ def at_the_last_validation(runner) -> bool:
     return runner.iter == runner.max_iters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SLOW)
 def test_a_run_killed_in_its_last_validation_is_incomplete_until_it_is_done(
     name, undisturbed, place, tmp_path

@@ -108,6 +108,7 @@ def die_at(where: int | str) -> None:
     DigestWriter._put = cut
 
 
+@pytest.mark.slow
 def test_a_save_killed_at_any_byte_leaves_the_checkpoint_before_it(data, whole, tmp_path):
     ended = runs.train(LEAF, shipped.pretraining(data), tmp_path, kill_saves_at_many_offsets)
     assert ended.code == 0, ended.out[-3000:]
@@ -132,6 +133,7 @@ def limited(runner) -> None:
 FULL_IN_EPOCH_2 = runs.at("before_train_epoch", lambda runner: runner.epoch == 1, limited)
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_old_checkpoint_and_says_what_is_needed(data, whole, tmp_path):
     options = shipped.pretraining(data) | {"default_hooks.checkpoint.max_keep_ckpts": 1}
     ended = runs.train(LEAF, options, tmp_path, FULL_IN_EPOCH_2)
@@ -150,6 +152,7 @@ def test_a_full_disk_keeps_the_old_checkpoint_and_says_what_is_needed(data, whol
     assert [path.name for path in tmp_path.glob("*.pth")] == ["epoch_3.pth"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_of_the_first_rank_stops_all(data, tmp_path):
     options = shipped.pretraining(data) | {"precision": "fp32"}
     ended = runs.train_ranks(LEAF, options, tmp_path, [FULL_IN_EPOCH_2, None])

@@ -135,6 +135,7 @@ def test_a_pretraining_does_not_go_on_from_what_is_not_its_model(
     assert_refused(ended.code, ended.out, "given.pth", *words)
 
 
+@pytest.mark.slow
 def test_a_pretraining_does_not_take_another_arch_from_a_checkpoint(pretrained, place, tmp_path):
     """The record of its model in the checkpoint must not change what the config asks for."""
     wider = {"model.backbone.arch.embed_dims": 64}
@@ -142,6 +143,7 @@ def test_a_pretraining_does_not_take_another_arch_from_a_checkpoint(pretrained, 
     assert_refused(ended.code, ended.out, "another shape", "backbone.cls_token (1, 1, 48), here")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alone", [dict, lambda state: dict(state_dict=state)])
 def test_weights_alone_are_where_a_run_starts_not_what_it_goes_on_from(
     alone, pretrained, place, tmp_path

@@ -245,9 +245,7 @@ def sincos(name: str, side: int) -> Tensor:
 @pytest.mark.parametrize(
     ("name", "key"), [("MAE", "pos_embed"), ("mmpretrain", "backbone.pos_embed")]
 )
-def test_benchmarking_computes_fixed_positions_anew_in_their_axis_order(
-    name, key, sizes, tmp_path
-):
+def test_benchmarking_computes_fixed_positions_anew_in_their_axis_order(name, key, sizes, tmp_path):
     library = Library(CASES[name])
     next(v for v in library.case.content.values() if key in v)[key] = sincos(name, 4)
     dense = Dense(BENCHMARKING, library, tmp_path)

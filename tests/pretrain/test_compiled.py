@@ -69,11 +69,8 @@ def compare(changes, backend):
     assert not counters["graph_break"] and not counters["recompiles"]
 
 
-SLOW = ("own attention", "no map")
-
-
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in MODELS]
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n != "pixels")) for n in MODELS]
 )
 def test_the_losses_are_the_same_and_nothing_is_compiled_again(name):
     compare(MODELS[name], "aot_eager")
@@ -87,6 +84,7 @@ def test_the_same_with_inductor(name):
         compare(MODELS[name], "inductor")
 
 
+@pytest.mark.slow
 def test_the_losses_of_several_targets_are_compiled_with_their_sum():
     targets = [dict(type="PixelTarget"), dict(type="PixelTarget", blur_kernel=None)]
     changes = dict(
@@ -109,6 +107,7 @@ def test_the_losses_of_several_targets_are_compiled_with_their_sum():
     assert not counters["graph_break"] and not counters["recompiles"]
 
 
+@pytest.mark.slow
 def test_autocast_is_compiled_too():
     model = build_tiny(compiled="aot_eager")
     with torch.autocast("cpu", dtype=torch.bfloat16):

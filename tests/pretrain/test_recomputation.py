@@ -59,7 +59,8 @@ def test_recomputation_saves_memory_and_changes_no_gradient(tiny_model, content,
 
 
 @pytest.mark.parametrize(
-    ("leaf", "blocks", "queries"), [("semaim_vitl", 24, 12), ("semaim_vith", 32, 16)]
+    ("leaf", "blocks", "queries"),
+    [("semaim_vitl", 24, 12), pytest.param("semaim_vith", 32, 16, marks=pytest.mark.slow)],
 )
 @pytest.mark.parametrize(("content", "query"), [(False, False), (True, False), (True, True)])
 def test_large_leaves_recompute_the_blocks_of_the_streams_that_the_keys_name(

@@ -18,7 +18,10 @@ WRITE = dict(
 
 @pytest.mark.parametrize(
     ("leaf", "kind"),
-    [("configs/det/mask-rcnn_tiny_vitdet.py", "coco"), ("configs/seg/upernet_tiny-ms.py", "ade")],
+    [
+        pytest.param("configs/det/mask-rcnn_tiny_vitdet.py", "coco", marks=pytest.mark.slow),
+        ("configs/seg/upernet_tiny-ms.py", "ade"),
+    ],
 )
 def test_random_weights_are_those_that_an_evaluation_scores(leaf, kind, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -52,6 +52,7 @@ def test_the_demo_ends_in_its_leaderboard(demo, tmp_path, capsys):
     assert all(method in page(tmp_path) for method in methods)
 
 
+@pytest.mark.slow
 def test_a_figure_that_can_not_be_drawn_leaves_the_table(demo, tmp_path, monkeypatch, capsys):
     tool, _, drawn, run = demo
 
@@ -64,6 +65,7 @@ def test_a_figure_that_can_not_be_drawn_leaves_the_table(demo, tmp_path, monkeyp
     assert "semantic" in page(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_stage_that_fails_is_in_the_table_and_in_the_exit_code(demo, tmp_path):
     _, machine, drawn, run = demo
     machine.fails = {"semantic/seed0/pretrain"}

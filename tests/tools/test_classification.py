@@ -275,6 +275,7 @@ def test_a_finetuned_model_is_tested_as_the_model_it_is(folder, checkpoint, tmp_
     assert early["selection"] == "epoch 1 of 2"
 
 
+@pytest.mark.slow
 def test_testing_needs_no_training_set(folder, checkpoint, tmp_path):
     overrides = options(
         folder,

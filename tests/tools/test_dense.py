@@ -97,6 +97,7 @@ def in_a_new_process(config: str, checkpoint: Path, work_dir: Path, opts: dict) 
     return json.loads((Path(work_dir) / "result.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_trained_detector_gives_the_same_number_in_a_new_process(coco, pretrained, tmp_path):
     opts = options(coco, pretrained)
     runner = train(DET, tmp_path / "run", opts)
@@ -134,6 +135,7 @@ def test_a_trained_segmenter_gives_the_same_number_in_a_new_process(ade, pretrai
     assert 100 * np.nanmean(iou) == pytest.approx(result["metrics"]["mIoU"]["value"])
 
 
+@pytest.mark.slow
 def test_backbones_train_under_both_tasks(coco, ade, pretrained, tmp_path):
     for config, root in ((DET, coco), (SEG, ade)):
         runner = train(config, tmp_path / Path(config).stem, options(root, pretrained))
@@ -154,6 +156,7 @@ def test_protocols_of_detection_have_different_fingerprints(coco, tmp_path):
     assert len(fingerprints) == 2
 
 
+@pytest.mark.slow
 def test_augmented_testing_averages_the_views(ade, pretrained, tmp_path):
     opts = options(ade, pretrained)
     train(SEG, tmp_path / "run", opts)
@@ -185,6 +188,7 @@ def test_classes_that_the_head_does_not_have_stop_before_training(coco, tmp_path
         build_runner(cfg).train()
 
 
+@pytest.mark.slow
 def test_faulty_boxes_stop_or_are_dropped_as_the_config_says(tmp_path, pretrained):
     root = write_coco(tmp_path / "coco", CLASSES, count=4)
     path = root / "annotations" / "instances_train.json"

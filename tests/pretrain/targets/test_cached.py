@@ -94,6 +94,7 @@ def test_a_cached_step_with_another_target_beside_is_the_uncached_one(config, ot
         assert_close(one, other_one, rtol=1e-5, atol=1e-6, msg=name)
 
 
+@pytest.mark.slow
 def test_validation_of_cached_features_beside_pixels_gets_the_live_teacher(config, tmp_path):
     cfg = config()
     beside(cfg, PIXELS)
@@ -124,7 +125,7 @@ CROP = [
 FLIP = [dict(type="LoadImage"), dict(type="RandomFlip", prob=0.5), dict(type="PackInputs")]
 
 
-@pytest.mark.parametrize("pipeline", [CROP, FLIP])
+@pytest.mark.parametrize("pipeline", [CROP, pytest.param(FLIP, marks=pytest.mark.slow)])
 def test_crops_that_are_not_fixed_are_refused_when_written_and_when_read(config, pipeline):
     changes = {"train_dataloader.dataset.dataset.pipeline": pipeline}
     with pytest.raises(InputError, match="gives another crop of an image in every epoch"):

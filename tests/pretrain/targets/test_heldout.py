@@ -43,7 +43,13 @@ def seen_by_teacher(runner, monkeypatch) -> list[int]:
     return seen
 
 
-@pytest.mark.parametrize("several", [False, True], ids=["alone", "beside pixels"])
+@pytest.mark.parametrize(
+    "several",
+    [
+        pytest.param(False, id="alone", marks=pytest.mark.slow),
+        pytest.param(True, id="beside pixels"),
+    ],
+)
 def test_the_teacher_sees_held_out_images_alone(config, several, monkeypatch):
     cfg = config()
     if several:
@@ -79,6 +85,7 @@ def test_without_its_weights_held_out_images_stop_a_run_before_it_starts(config,
     assert not list((tmp_path / "run").glob("*.pth"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_older", [False, True], ids=["mean kept", "older"])
 def test_beside_a_target_that_moves_the_kept_features_are_read_once_at_most(
     is_older, config, tmp_path, monkeypatch
@@ -105,6 +112,7 @@ def test_beside_a_target_that_moves_the_kept_features_are_read_once_at_most(
     assert runner.val()["mean_predictor_loss"] != first["mean_predictor_loss"]
 
 
+@pytest.mark.slow
 def test_of_other_images_than_were_cached_the_teacher_gives_the_mean_once(config, monkeypatch):
     cfg = config(**{"val_cfg.mean_dataloader.dataset.indices": 7})
     beside(cfg, EMA)

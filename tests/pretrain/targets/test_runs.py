@@ -22,7 +22,8 @@ SMALL = {
     "model.backbone.arch.embed_dims": 32,
     "model.backbone.arch.feedforward_channels": 64,
 }
-LEAVES = ("ema", "online", "pixels-ema", "clip", "cls-last", "registers")
+LEAVES = ["ema", "clip", "cls-last"]
+LEAVES += [pytest.param(n, marks=pytest.mark.slow) for n in ("online", "pixels-ema", "registers")]
 
 
 @pytest.fixture(scope="module")
