@@ -2,8 +2,9 @@
 
 ``python tests/docs/measured_suite.py configs/suites/small.py`` reads the finished suite's folder
 and writes ``docs/measured/suites/small.json``; with ``--times`` also the times that a plan expects
-(``semaim_mm/suite/measured_seconds.json``). With ``--so-far`` a suite that is still under way is
-published too, and its table says how much of it is there. The last row is measured here: what
+(``semaim_mm/suite/measured_seconds.json``), with ``--times-only`` nothing but them. With
+``--so-far`` a suite that is still under way is published too, and its table says how much of it is
+there. The last row is measured here: what
 the models that a task trains score untrained, head and all, a minute or two in all.
 Then ``python tests/docs/doc_blocks.py`` writes the tables that ``<!-- made: suite small -->``,
 ``<!-- made: comparisons small -->`` and ``<!-- made: proxy small -->`` mark, and suite_figure.py
@@ -236,17 +237,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("spec")
     parser.add_argument("--times", metavar="MACHINE", help="write the expected times too")
+    parser.add_argument("--times-only", action="store_true", help="publish no table")
     parser.add_argument("--so-far", action="store_true", help="though results are absent")
     args = parser.parse_args()
     spec = read_spec(args.spec)
     stages, command = plan(spec), f"python tools/transfer.py {args.spec}"
     board = asked_board(spec.folder, read_asked(spec.folder))
+    if args.times:
+        ended = max(run.end for group in board.groups for row in group.rows for run in row.runs)
+        write_times(times(stages, command, args.times, ended[:10]))
+    if args.times_only:
+        return
     found = digest(board, stages, command, args.so_far)
     found |= dict(untrained=untrained(spec), proxy=proxy(spec.folder))
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / f"{spec.name}.json").write_text(told(found))
-    if args.times:
-        write_times(times(stages, command, args.times, found["end"][:10]))
 
 
 if __name__ == "__main__":

@@ -117,6 +117,24 @@ def test_times_of_a_suite_replace_its_former_ones_alone(tmp_path, monkeypatch):
     assert json.loads(path.read_text()) == [known[1], dict(command="a", seconds={"x": 3})]
 
 
+def test_times_alone_publish_no_table(board, tmp_path, monkeypatch):
+    """Of a suite that is not whole too: what its finished stages took is true without the rest."""
+    write_state(stage(tmp_path / "runs", 0), status="complete", seconds=7.0)
+    stages, written = [stage(tmp_path / "runs", n) for n in range(2)], []
+    monkeypatch.setattr(measured_suite, "FOLDER", tmp_path / "tables")
+    monkeypatch.setattr(measured_suite, "plan", lambda spec: stages)
+    monkeypatch.setattr(measured_suite, "read_asked", lambda folder: None)
+    monkeypatch.setattr(measured_suite, "asked_board", lambda folder, asked: board)
+    monkeypatch.setattr(measured_suite, "write_times", written.append)
+    words = ["x", "configs/suites/demo.py", "--times", "a box", "--times-only"]
+    monkeypatch.setattr("sys.argv", words)
+    measured_suite.main()
+    (found,) = written
+    assert (found["machine"], found["seconds"]) == ("a box", {"leaf.py test": 7})
+    assert found["command"] == "python tools/transfer.py configs/suites/demo.py"
+    assert not (tmp_path / "tables").exists()
+
+
 def test_the_proxys_table_is_what_the_analysis_found(tmp_path, monkeypatch):
     monkeypatch.setattr(measured_suite, "FOLDER", tmp_path)
     assert measured_suite.proxy(tmp_path) == [], "no results, no correlation"
