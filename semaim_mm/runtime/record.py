@@ -12,6 +12,7 @@ from torch import nn
 
 from semaim_mm.data.held_out import innermost
 from semaim_mm.data.prepare.manifest import data_record
+from semaim_mm.errors import InputError
 from semaim_mm.interop.checkpoint_file import read_file, sha256_of
 from semaim_mm.interop.init_cfg import UNTRAINED
 from semaim_mm.report.provenance import git_state, hardware, versions
@@ -137,12 +138,34 @@ def _teachers(model: nn.Module) -> list[dict]:
     return [module.record() for module in found if hasattr(module, "record")]
 
 
+def _check_same_start(work_dir: str, started_from: dict | None, path: str) -> None:
+    """Raise InputError where a run that goes on began with other weights than its config names."""
+    if path == UNTRAINED:
+        same, named = started_from is None, "no weights"
+    elif Path(path).is_file():
+        sha256 = sha256_of(path)
+        same = started_from is not None and started_from.get("sha256") == sha256
+        named = f"{path} (SHA-256 {sha256[:12]})"
+    else:
+        return  # may be deleted once a run has begun with it
+    if not same:
+        began = "no weights"
+        if started_from is not None:
+            began = f"{started_from.get('file')} (SHA-256 {str(started_from.get('sha256'))[:12]})"
+        raise InputError(
+            f"The run in {work_dir} began with {began}, but model.backbone.init_cfg.checkpoint "
+            f"names {named}: going on would pass one training off as the other. Give each its own "
+            "--work-dir, or leave out --resume to train anew."
+        )
+
+
 @HOOKS.register_module()
 class RecordHook(Hook):
     """Writes how and from what a run trains, and its command, into every checkpoint's meta."""
 
     def __init__(self):
         self._resumes = 0
+        self._start_told = False
         self._data: dict | None = None
         self._source: dict | None = None
         self._started_from: dict | None = None
@@ -157,6 +180,8 @@ class RecordHook(Hook):
         coverage = getattr(getattr(unwrap(runner.model), "backbone", None), "coverage", None)
         if runner.whole_model is not None:
             self._loaded = checkpoint_record(runner.whole_model)
+        elif self._start_told and self._loaded is None and path is not None:
+            _check_same_start(runner.work_dir, self._started_from, path)
         # a whole model has taken the place of any weights that init_cfg names
         if path not in (None, UNTRAINED) and self._started_from is None and self._loaded is None:
             record = checkpoint_record(path)
@@ -204,4 +229,5 @@ class RecordHook(Hook):
         self._started_from = meta.get("started_from")
         if runner.whole_model is None:  # it goes on from this one
             self._resumes = meta.get("resumes", 0) + 1
+            self._start_told = "started_from" in meta
             self._loaded = meta.get("loaded")
