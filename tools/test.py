@@ -18,7 +18,10 @@ def main() -> None:
         help="path; 'random' for an untrained model; left out where the config takes no weights",
     )
     parser.add_argument("--work-dir", help="default: work_dirs/<folder>/<config>/<method>")
-    parser.add_argument("--method", help="name of the row in tables; default: checkpoint's folder")
+    parser.add_argument(
+        "--method",
+        help="name of the row in tables; default: checkpoint's folder, and its name if not ours",
+    )
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     args = parser.parse_args()

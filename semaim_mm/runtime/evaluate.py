@@ -47,9 +47,10 @@ def evaluate(
         checkpoint: a path, 'random' for the untrained model, None where the config takes none.
         work_dir: default work_dirs/<folder>/<config>/<method>/<checkpoint's name>, and the name of
             another ``test_set``.
-        method: the row's name in tables; default: the folder that the checkpoint lies in.
+        method: the row's name in tables; default: the folder that the checkpoint lies in, with
+            the file's own name where no training of ours wrote it.
     """
-    method = method or _method_name(config, checkpoint)
+    method = method or method_name(config, checkpoint)
     if work_dir is None:
         named = [] if checkpoint in (None, "random") else [Path(checkpoint).stem]
         named += [options["test_set"]] if (options or {}).get("test_set") else []
@@ -182,10 +183,17 @@ def _trained_by(cfg: Config, record: dict | None) -> dict | None:
     return recorded
 
 
-def _method_name(config: str, checkpoint: str | None) -> str:
+def method_name(config: str, checkpoint: str | None) -> str:
+    """-> what a checkpoint's results are called where nobody says it."""
     if checkpoint is None:
         return Path(config).stem.split("_")[-1]
-    return checkpoint if checkpoint == "random" else Path(checkpoint).resolve().parent.name
+    if checkpoint == "random":
+        return checkpoint
+    file = Path(checkpoint).resolve()
+    if not file.is_file() or "training" in (checkpoint_record(checkpoint)["origin"] or {}):
+        return file.parent.name
+    # files of other code lie in one folder, each of another method
+    return f"{file.parent.name}-{file.stem}"
 
 
 def _checkpoint_record(checkpoint: str | None, runner: Runner) -> dict | None:
