@@ -2,11 +2,12 @@
 
 ``stage.json`` beside a stage's output holds its key, a hash of the resolved config, the SHA-256 of
 the checkpoint that it started from and that of the data's manifest (of annotations that no root
-has, their own), and the SHA-256 of its output.
+has, their own), and the SHA-256 of its output. Where $SEMAIM_DATA points to does not count.
 A checkpoint may be deleted once all that start from it are finished: they count on.
 """
 
 import json
+import os
 import shutil
 import traceback
 from collections.abc import Mapping, Sequence
@@ -35,7 +36,7 @@ WEIGHTS = ("weights", "checkpoint", "load_from")  # keys of a config that name a
 def key_of(stage: Stage, stages: Sequence[Stage] = ()) -> str:
     """A settled stage of a plan -> the hash that its record must have."""
     cfg = load_config(stage.config, stage.options)
-    config = config_hash(cfg)
+    config = config_hash(_as_below_data(cfg))
     content = dict(
         kind=stage.kind,
         config=config,
@@ -45,6 +46,36 @@ def key_of(stage: Stage, stages: Sequence[Stage] = ()) -> str:
     if named := sorted(_named_in(cfg.to_dict())):
         content["weights"] = named
     return sha256_text(canonical(content))
+
+
+def _as_below_data(cfg: Config) -> Config:
+    """A config -> as it would be with all below $SEMAIM_DATA in ``data``, where it mostly lies.
+
+    Only what the key has the content of: folders with a manifest, files of weights.
+    """
+    top = (os.environ.get("SEMAIM_DATA") or "").rstrip("/")
+    content = cfg.to_dict()
+    roots = tuple(f"{root}/" for root in _data_roots(content) if manifest_of(root))
+
+    def moved(part: Any, key: str | None = None) -> Any:
+        if isinstance(part, dict):
+            return {name: moved(value, name) for name, value in part.items()}
+        if isinstance(part, list | tuple):
+            return [moved(item) for item in part]
+        if not isinstance(part, str) or not part.startswith(f"{top}/"):
+            return part
+        told = f"{part}/".startswith(roots) or (key in WEIGHTS and Path(part).is_file())
+        return f"data/{part.removeprefix(top).lstrip('/')}" if told else part
+
+    return Config(moved(content)) if top else cfg
+
+
+def _data_roots(part: Any) -> set[str]:
+    """-> every data_root that a config states, at any depth."""
+    if isinstance(part, dict):
+        own = {part["data_root"]} if isinstance(part.get("data_root"), str) else set()
+        return own.union(*map(_data_roots, part.values()))
+    return set().union(*map(_data_roots, part)) if isinstance(part, list | tuple) else set()
 
 
 def _weights_of(stage: Stage, stages: Sequence[Stage]) -> str | None:

@@ -68,6 +68,52 @@ def test_weights_that_a_config_names_itself_count_by_their_content(tmp_path):
     assert len(set(keys)) == 3
 
 
+def test_the_same_data_elsewhere_is_the_same_data(tmp_path, monkeypatch):
+    """Where $SEMAIM_DATA points to says nothing of what lies there; a manifest does."""
+    (tmp_path / "configs").symlink_to(Path("configs").resolve())
+    for place, content in (("data", "a"), ("disk", "a"), ("changed", "b"), ("unknown", None)):
+        (tmp_path / place / "sample").mkdir(parents=True)
+        if content is not None:
+            (tmp_path / place / "sample" / "manifest.json").write_text(f'{{"x": "{content}"}}')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SEMAIM_DATA", raising=False)
+    stage = plan(spec_in(tmp_path))[0]
+    usual = key_of(stage)
+    keys = {}
+    for place in ("disk", "changed", "unknown"):
+        monkeypatch.setenv("SEMAIM_DATA", str(tmp_path / place))
+        keys[place] = key_of(stage)
+    assert keys["disk"] == usual
+    assert len({usual, keys["changed"], keys["unknown"]}) == 3
+    monkeypatch.setenv("SEMAIM_DATA", f"{tmp_path}/disk/")
+    assert key_of(stage) == usual
+    # what no manifest covers is known by its path alone
+    (tmp_path / "other" / "sample").mkdir(parents=True)
+    monkeypatch.setenv("SEMAIM_DATA", str(tmp_path / "other"))
+    assert key_of(stage) != keys["unknown"]
+    # a path that the config itself names is the user's
+    named = stage._replace(
+        options={**stage.options, "data_root": str(tmp_path / "disk" / "sample")}
+    )
+    monkeypatch.delenv("SEMAIM_DATA")
+    assert key_of(named) != usual
+
+
+def test_weights_below_the_data_count_by_their_content_alone(tmp_path, monkeypatch):
+    (tmp_path / "configs").symlink_to(Path("configs").resolve())
+    monkeypatch.chdir(tmp_path)
+    stage, keys = plan(spec_in(tmp_path))[0], []
+    for place, content in (("one", "a"), ("two", "a"), ("three", "b")):
+        (tmp_path / place / "sample").mkdir(parents=True)
+        (tmp_path / place / "sample" / "manifest.json").write_text("{}")
+        weights = tmp_path / place / "teacher.pth"
+        weights.write_text(content)
+        options = {**stage.options, "model.target_generator.weights": str(weights)}
+        monkeypatch.setenv("SEMAIM_DATA", str(tmp_path / place))
+        keys.append(key_of(stage._replace(options=options)))
+    assert keys[0] == keys[1] != keys[2]
+
+
 def test_a_plan_names_the_data_whose_changes_would_go_unseen(tmp_path, monkeypatch):
     monkeypatch.setenv("SEMAIM_DATA", str(tmp_path / "data"))
     sample = tmp_path / "data" / "sample"
