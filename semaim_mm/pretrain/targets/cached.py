@@ -16,6 +16,7 @@ from torch import Tensor
 from semaim_mm.errors import InputError
 from semaim_mm.pretrain.targets.base import STUDENT, Student, Target, build_target
 from semaim_mm.pretrain.targets.feature_shards import FeatureShards, read_index
+from semaim_mm.runtime.record import plain
 
 UNLIKE = ("weights", "labels")  # of a teacher's record: a file's name, what taught it
 MARKS = 4  # numbers that stand for an image's pixels
@@ -89,7 +90,7 @@ class CachedTarget(BaseModule):
         if weights is not None and not Path(weights).is_file():
             # held against the file, should it be there when an image without an id comes
             self.teacher.digest = index["teacher"]["sha256"]
-        mine = self.teacher.record()
+        mine = plain(self.teacher.record())  # the index is JSON, which has no tuples
         told = [key for key in mine if key not in UNLIKE]
         other = [key for key in told if index["teacher"].get(key) != mine[key]]
         if other:

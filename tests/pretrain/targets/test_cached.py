@@ -148,6 +148,14 @@ def test_another_teacher_is_refused(config, root, tmp_path):
         MODELS.build(cfg.model).init_weights()
 
 
+def test_a_teacher_whose_arguments_have_a_tuple_is_the_same_teacher(config):
+    sizes = {"model.target_generator.teacher.model_args.img_size": (64, 64)}
+    write_cache(config(**sizes))
+    MODELS.build(config(**sizes).model).init_weights()
+    with pytest.raises(InputError, match="are of another teacher: model_args is "):
+        MODELS.build(config().model).init_weights()
+
+
 def test_a_cache_whose_record_does_not_say_what_taught_is_read(config, tmp_path):
     write_cache(config())
     path = tmp_path / "cache/index.json"
