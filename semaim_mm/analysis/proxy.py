@@ -25,11 +25,15 @@ from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.asked import asked_board, read_asked
 from semaim_mm.leaderboard.intervals import LEVEL, RESAMPLES, Interval
 from semaim_mm.leaderboard.model import Leaderboard
-from semaim_mm.leaderboard.write.curves import Curve, learning_curves
+from semaim_mm.leaderboard.write.curves import POINTS, Curve, learning_curves
 
 FEWEST = 4  # methods with both scores
 DENSE = ("bbox_mAP", "segm_mAP", "mIoU")
 LOSS = "pretraining loss"
+OF_TRAINING = (
+    f"Losses of training, as last logged; of a run with more than {POINTS} logged losses, the mean "
+    "of its last few."
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def _comparable(
 ) -> tuple[Scores, str | None]:
     """-> losses of one target, and of what: held-out where every run of every method has it."""
     kept, left = one_target(last_losses(curves), dense, targets)
-    held_out, of = last_losses(curves, held_out=True), "Losses of training, at the last update."
+    held_out, of = last_losses(curves, held_out=True), OF_TRAINING
     if kept and all(kept[m].keys() == held_out.get(m, {}).keys() for m in kept.keys() & dense):
         kept, of = {m: held_out[m] for m in kept if m in held_out}, "Losses on held-out images."
     if not kept.keys() & dense.keys():

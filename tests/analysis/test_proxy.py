@@ -124,6 +124,18 @@ def test_a_held_out_loss_stands_for_the_training_loss_where_all_methods_have_it(
         assert f"Losses {of}" in found["pretraining loss -> coco"]["note"]
 
 
+def test_of_long_runs_the_last_few_losses_are_averaged_as_the_note_says(tmp_path):
+    # by the very last loss alone the methods would rank the other way round
+    write_suite(tmp_path, [PIXELS] * 4, [0.0] * 4)
+    for number, path in enumerate(sorted(tmp_path.rglob("scalars.json"))):
+        losses = [9.0] * 598 + [10.0 - 3 * number, 1.0 + number]
+        lines = [json.dumps(dict(step=n, loss=loss)) for n, loss in enumerate(losses, start=1)]
+        path.write_text("\n".join(lines) + "\n")
+    found = json.loads(write_validity(tmp_path)[0].read_text())["pretraining loss -> coco"]
+    assert found["value"] == pytest.approx(1)
+    assert "more than 300 logged losses, the mean of its last few" in found["note"]
+
+
 def test_a_masked_methods_loss_is_not_ranked_with_that_of_an_order(tmp_path):
     mae = dict(type="MAE", backbone=dict(mask_ratio=0.75), head=dict(type="MAEPretrainHead"))
     write_suite(tmp_path, [PIXELS] * 4 + [mae], [4.0, 3.0, 2.0, 1.0, 0.1])
