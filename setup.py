@@ -7,8 +7,8 @@ metadata, and `make lock` resolves them into requirements.lock, the tested set w
 from setuptools import find_packages, setup
 
 REQUIRES = [
-    "torch>=2.10,<2.12",  # 2.10 is the first release without the known weights_only bypass
-    "torchvision>=0.25,<0.27",
+    "torch>=2.11,<2.12",  # older ones are not tested, and may lose gradients in autocast
+    "torchvision>=0.26,<0.27",
     "onedl-mmengine>=0.10.12,<0.11",
     "onedl-mmcv>=2.3.6,<2.4",
     "onedl-mmpretrain>=1.3.6,<1.4",

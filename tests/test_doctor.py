@@ -105,11 +105,11 @@ def test_sample_data_without_anything_to_make_it_from_is_a_problem(tmp_path, cap
 
 def test_a_version_outside_the_tested_range_is_a_problem(capsys):
     report = doctor.Report()
-    doctor.compare(report, "torch", "2.11.0+cu130", SpecifierSet(">=2.10,<2.12"))
+    doctor.compare(report, "torch", "2.11.0+cu130", SpecifierSet(">=2.11,<2.12"))
     assert report.problems == []
-    doctor.compare(report, "torch", "2.9.1", SpecifierSet(">=2.10,<2.12"))
+    doctor.compare(report, "torch", "2.10.0", SpecifierSet(">=2.11,<2.12"))
     assert len(report.problems) == 1
-    assert report.problems[0].startswith("torch is 2.9.1, outside the tested range")
+    assert report.problems[0].startswith("torch is 2.10.0, outside the tested range")
 
 
 def test_an_op_that_does_not_load_is_a_problem(monkeypatch, capsys):
