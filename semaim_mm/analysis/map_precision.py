@@ -77,13 +77,15 @@ def _target_peaks(model: SemAIM, imgs: Tensor, source: str) -> dict[str, Tensor]
 def _target_tokens(model: SemAIM, imgs: Tensor, precision: str) -> Tensor:
     """-> (B, 1 + L, D) of whom the map is; a teacher sets its own precision, others are told."""
     teacher = giver(model.target_generator)
-    kept = getattr(teacher, "precision", None)
+    kept, whole = getattr(teacher, "precision", None), model.similarity_fp32
     try:
+        model.similarity_fp32 = False  # or own tokens would be float32 in both
         if kept is not None:
             teacher.precision = precision
         with torch.autocast(imgs.device.type, torch.bfloat16, enabled=precision == "bf16"):
             return model.target(imgs).tokens
     finally:
+        model.similarity_fp32 = whole
         if kept is not None:
             teacher.precision = kept
 

@@ -51,7 +51,8 @@ class SemAIM(BaseSelfSupervisor):
             copy's, or the 'target' generator's teacher.
         similarity_fp32: compute the online or averaged model's similarity pass in float32, as the
             authors do, where the rest of the step runs in half precision; else only its final norm
-            and cosine are.
+            and cosine are. So is the pass of own tokens (EMATarget, OnlineTarget) where the map is
+            theirs; another teacher has a precision of its own.
         ema: None, or a dict of BackboneEMA's arguments: keep an averaged copy of the backbone.
         cls_last: CLS stands after all patches in the causal order and the registers, of which the
             backbone must have one at least, before them. Nothing reads CLS then and no gradient

@@ -43,10 +43,11 @@ def test_an_all_half_cosine_is_that_of_rounded_normalised_tokens(imgs):
 
 
 @pytest.mark.parametrize("kind", ["EMATarget", "OnlineTarget"])
-def test_the_peaks_of_a_targets_map_are_those_that_its_order_reads(kind, imgs):
+@pytest.mark.parametrize("fp32", [False, True], ids=["half", "similarity_fp32"])
+def test_the_peaks_of_a_targets_map_are_those_that_its_order_reads(kind, fp32, imgs):
     model = build_tiny(
         target_generator=dict(type=kind), head=dict(loss="unit_l2"), similarity_from="target",
-        ema=dict(),
+        ema=dict(), similarity_fp32=fp32,
     )  # fmt: skip
     torch.nn.init.normal_(model.backbone.layers[0].ffn.layers[1].weight)  # away from its copy
     found = peaks(model, imgs)
@@ -54,6 +55,8 @@ def test_the_peaks_of_a_targets_map_are_those_that_its_order_reads(kind, imgs):
     online = model.similarity(imgs, "cls").argmax(1)
     assert torch.equal(found["fp32"], by_order) and set(found) == {"fp32", BLOCKS, ALL}
     assert torch.equal(by_order, online) == (kind == "OnlineTarget")
+    assert model.similarity_fp32 == fp32
+    model.similarity_fp32 = False
     with torch.autocast("cpu", torch.bfloat16):
         half = model.target(imgs).tokens
     assert torch.equal(found[BLOCKS], token_similarity(half, "cls").argmax(1))

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from semaim_mm.pretrain import order as orders
 from semaim_mm.pretrain.similarity import token_similarity
-from semaim_mm.pretrain.targets import Target
+from semaim_mm.pretrain.targets import Student, Target, build_target
 
 LENGTH = 15  # 3 x 5 patches of 4 pixels
 WITHOUT_MAP = ["center_out", "stochastic_center", "stochastic", "raster", "snake"]
@@ -230,6 +230,23 @@ def test_one_key_has_the_similarity_pass_in_float32_and_nothing_else(
         assert not torch.equal(half.similarity(imgs, source, averaged), exact)
         losses = [model.pretrain_loss(imgs, keys)[0] for model in (half, full)]
     assert losses[0] == losses[1] != half.pretrain_loss(imgs, keys)[0]
+
+
+@pytest.mark.parametrize("kind", ["EMATarget", "OnlineTarget"])
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside pixels"])
+def test_the_key_holds_for_own_tokens_where_the_map_is_theirs(kind, beside, tiny_model, imgs):
+    options = dict(target_generator=dict(type=kind), head=dict(loss="unit_l2"), ema={})
+    full = tiny_model(**options, similarity_fp32=True, similarity_from="target")
+    half = tiny_model(**options, similarity_from="target")
+    unread = tiny_model(**options, similarity_fp32=True)
+    if beside:
+        several = dict(type="MultiTarget", generators=[dict(type="PixelTarget"), dict(type=kind)])
+        full.target_generator = build_target(several, Student(4, 24))
+    exact = half.target(imgs).tokens
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(full.target(imgs).tokens, exact)
+        for model in (half, unread):
+            assert not torch.equal(model.target(imgs).tokens, exact)
 
 
 def test_the_map_self_runs_every_block_but_the_last_and_of_that_one_query_and_the_keys(
