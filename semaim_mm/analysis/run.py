@@ -21,6 +21,7 @@ from semaim_mm.analysis.write_json import write_json
 from semaim_mm.data.sample import default_sample_path
 from semaim_mm.errors import InputError
 from semaim_mm.pretrain import SemAIM
+from semaim_mm.pretrain.targets.base import gives_rgb
 from semaim_mm.pretrain.targets.inside import check_at_hand
 from semaim_mm.report.order_data import load_model
 
@@ -166,5 +167,5 @@ def pixels(model: SemAIM, imgs: torch.Tensor) -> np.ndarray:
     preprocessor = model.data_preprocessor
     if hasattr(preprocessor, "mean"):
         imgs = imgs * preprocessor.std + preprocessor.mean
-    imgs = imgs if getattr(preprocessor, "_channel_conversion", True) else imgs.flip(1)
+    imgs = imgs if gives_rgb(preprocessor) else imgs.flip(1)
     return imgs.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()

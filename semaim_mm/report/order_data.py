@@ -24,6 +24,7 @@ from semaim_mm.pretrain.draws import Draws
 from semaim_mm.pretrain.order import Order, SimilarityBased
 from semaim_mm.pretrain.similarity import token_similarity
 from semaim_mm.pretrain.targets import Target, patchify, unpatchify
+from semaim_mm.pretrain.targets.base import gives_rgb
 from semaim_mm.pretrain.targets.inside import absent, giver
 from semaim_mm.runtime.launch import load_config
 
@@ -265,5 +266,5 @@ def _pixels(model: SemAIM, imgs: Tensor, keys: Tensor) -> Iterable[np.ndarray]:
     shown = torch.cat([blurred, unpatchify(prediction, model.backbone.patch_resolution)])
     if hasattr(preprocessor, "mean"):
         shown = shown * preprocessor.std + preprocessor.mean
-    shown = shown if getattr(preprocessor, "_channel_conversion", True) else shown.flip(1)
+    shown = shown if gives_rgb(preprocessor) else shown.flip(1)
     return shown.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()

@@ -26,24 +26,45 @@ class Target(NamedTuple):
     tokens: Tensor | None = None
 
 
+SCALE = ("mean", "std")
+
+
+def gives_rgb(preprocessor: nn.Module) -> bool:
+    """Whether a data preprocessor hands on RGB: files are read as BGR, which it may leave so."""
+    return bool(getattr(preprocessor, "_channel_conversion", True))
+
+
 class PixelScale(NamedTuple):
-    """Mean and standard deviation, of pixels in 0..255, RGB, that images were normalised with."""
+    """Mean and standard deviation, of pixels in 0..255, that images were normalised with.
+
+    Both in the order of the images' channels: RGB, or BGR where ``is_rgb`` is False.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    is_rgb: bool = True
 
     @classmethod
     def of(cls, preprocessor: dict | nn.Module | None) -> "PixelScale":
         """A data preprocessor or its config -> its scale; 0 and 1 where it does not normalise."""
         if isinstance(preprocessor, nn.Module):
-            scale = [getattr(preprocessor, name, None) for name in cls._fields]
+            built = preprocessor
+            scale = [getattr(preprocessor, name, None) for name in SCALE]
             mean, std = (None if x is None else x.flatten().tolist() for x in scale)
-        else:
-            mean, std = ((preprocessor or {}).get(name) for name in cls._fields)
-        return cls(tuple(mean or (0.0,) * 3), tuple(std or (1.0,) * 3))
+        else:  # its own numbers, which a module has rounded to float32
+            told = dict(type="SelfSupDataPreprocessor") | dict(preprocessor or {})
+            built = MODELS.build(told)
+            mean, std = (told.get(name) for name in SCALE)
+        return cls(tuple(mean or (0.0,) * 3), tuple(std or (1.0,) * 3), gives_rgb(built))
+
+    def in_rgb(self) -> "PixelScale":
+        """-> the same scale for images whose channels are in the order RGB."""
+        return self if self.is_rgb else PixelScale(self.mean[::-1], self.std[::-1])
 
     def convert(self, imgs: Tensor, to: "PixelScale") -> Tensor:
-        """(B, 3, H, W) of this scale -> of another; the same tensor where both are equal."""
+        """(B, 3, H, W) of this scale -> of a teacher's, RGB; unchanged where both agree."""
+        if not self.is_rgb:
+            return self.in_rgb().convert(imgs.flip(1), to)
         if self == to:
             return imgs
         factor, shift = _conversion(self, to, imgs.device, imgs.dtype)
@@ -57,7 +78,7 @@ def _conversion(
     """-> what pixels are multiplied by and what is added, (3, 1, 1) each, copied there once."""
     with torch.inference_mode(False):  # or gradients of a later caller could not pass
         (mean, std), (its_mean, its_std) = (
-            torch.tensor(x, dtype=torch.float64) for x in (old, new)
+            torch.tensor(x[:2], dtype=torch.float64) for x in (old, new)
         )
         parts = std / its_std, (mean - its_mean) / its_std
         return tuple(part.to(device, dtype).view(3, 1, 1) for part in parts)

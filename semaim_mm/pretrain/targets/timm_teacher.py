@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from semaim_mm.errors import InputError
 from semaim_mm.layers import widen
-from semaim_mm.pretrain.targets.base import IMAGENET, PixelScale, Student, Target
+from semaim_mm.pretrain.targets.base import IMAGENET, SCALE, PixelScale, Student, Target
 from semaim_mm.pretrain.targets.teacher_labels import taught_by_labels
 from semaim_mm.runtime.precision import resolve_precision
 
@@ -39,7 +39,8 @@ class TimmTeacher(BaseModule):
             (DINOv3, SwiGLU, parallel blocks, BEiT) take timm's file, or one that timm converts.
         patch_size: of the student, in pixels.
         normalize: 'teacher' for the mean and std that the tag names, 'imagenet' for ImageNet's,
-            'student' for images as they come, or dict(mean=..., std=...) of pixels in 0..255.
+            'student' for the student's, or dict(mean=..., std=...) of pixels in 0..255. Whatever
+            the student sees, a teacher sees RGB.
         fit: how a teacher with other patches meets the student's grid: 'image' resizes the image
             so that the grids agree, 'tokens' shows it the image and resizes the map of tokens.
         precision: 'auto' (bf16 on accelerators, fp32 on the CPU), 'fp32', 'bf16' or 'fp16'.
@@ -172,18 +173,18 @@ class TimmTeacher(BaseModule):
 
     def _wanted_scale(self, teacher: nn.Module, normalize: str | dict) -> PixelScale:
         if isinstance(normalize, dict):
-            return PixelScale(*(tuple(normalize[name]) for name in PixelScale._fields))
+            return PixelScale(*(tuple(normalize[name]) for name in SCALE))
         if normalize not in NORMALISATIONS:
             raise InputError(
                 f"normalize={normalize!r} is none of {', '.join(NORMALISATIONS)} and no "
                 "dict(mean=..., std=...); choose one."
             )
         if normalize == "student":
-            return self.scale
+            return self.scale.in_rgb()
         if normalize == "imagenet":
             return IMAGENET
         cfg = teacher.pretrained_cfg
-        return PixelScale(*(tuple(round(255 * x, 6) for x in cfg[n]) for n in PixelScale._fields))
+        return PixelScale(*(tuple(round(255 * x, 6) for x in cfg[n]) for n in SCALE))
 
     # --- its tokens ------------------------------------------------------------------------------
 

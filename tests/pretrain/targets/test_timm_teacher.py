@@ -96,7 +96,7 @@ def test_another_scale_is_copied_to_the_device_once_and_not_in_every_step(imgs):
         again = ours.convert(imgs, theirs)
     assert_close(again, first, rtol=0, atol=0)
     assert ops.names == {"mul", "add"}
-    columns = (torch.tensor(x).view(3, 1, 1) for x in (*ours, *theirs))
+    columns = (torch.tensor(x).view(3, 1, 1) for x in (*ours[:2], *theirs[:2]))
     mean, std, its_mean, its_std = columns
     assert_close(first, (imgs * std + mean - its_mean) / its_std)
     ours.convert(imgs.clone().requires_grad_(), theirs).sum().backward()
