@@ -108,7 +108,8 @@ def _mean(
 ) -> Tensor:
     if generator in known:
         return known[generator]
-    if getattr(generator, "keyed", False) and hasattr(generator, "generators"):
+    is_mixed = any(getattr(generator, name, None) for name in ("keyed", "reads"))
+    if is_mixed and hasattr(generator, "generators"):  # each part is kept, read or taken anew
         parts = [_mean(part, model, loader, known) for part in generator.generators]
         found = torch.cat(parts, dim=-1)
     elif isinstance(generator, CachedTarget) and _are_kept(generator, loader):

@@ -112,6 +112,24 @@ def test_beside_a_target_that_moves_the_kept_features_are_read_once_at_most(
     assert runner.val()["mean_predictor_loss"] != first["mean_predictor_loss"]
 
 
+def test_beside_a_target_that_moves_a_live_teacher_gives_the_mean_once(config, monkeypatch):
+    cfg = config()
+    beside(cfg, EMA)
+    cfg.model.ema = dict()
+    cfg.model.target_generator.generators[0] = cfg.model.target_generator.generators[0].teacher
+    runner, seen = build_runner(cfg), []
+    teacher = runner.model.target_generator.generators[0]
+    live = teacher.forward
+    monkeypatch.setattr(teacher, "forward", lambda imgs: seen.append(len(imgs)) or live(imgs))
+    first = runner.val()
+    assert seen == [10, HELD_OUT, HELD_OUT], "the training images, then held-out ones alone"
+    with torch.no_grad():
+        for parameter in runner.model.ema.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    assert runner.val()["mean_predictor_loss"] != first["mean_predictor_loss"]
+    assert seen == [10] + 4 * [HELD_OUT]
+
+
 @pytest.mark.slow
 def test_of_other_images_than_were_cached_the_teacher_gives_the_mean_once(config, monkeypatch):
     cfg = config(**{"val_cfg.mean_dataloader.dataset.indices": 7})
