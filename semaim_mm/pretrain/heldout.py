@@ -1,12 +1,14 @@
 """Has the pretraining learnt? Its loss on images it has not seen, beside a predictor that can't.
 
 The yardstick predicts, at every grid position, the training set's mean target of that position:
-of the kept features where they are the target and of as many images, so that no teacher runs over
+of the kept features where they are the target and of the same images, so that no teacher runs over
 the training set again.
 Legend: B images, L patches, P target width.
 """
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -15,6 +17,8 @@ from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from semaim_mm.data.held_out import innermost
+from semaim_mm.data.prepare.manifest import data_record
 from semaim_mm.errors import InputError
 from semaim_mm.pretrain.draws import Draws
 from semaim_mm.pretrain.targets import CachedTarget, make_target
@@ -39,6 +43,8 @@ class HeldoutLossLoop(BaseLoop):
 
     def __init__(self, runner: Runner, dataloader: dict, evaluator, mean_dataloader: dict):
         super().__init__(runner, dataloader)
+        # which images the mean is of, to be compared with those of kept features
+        self._mean_data = data_record(innermost(mean_dataloader["dataset"]))
         self.mean_dataloader = runner.build_dataloader(mean_dataloader, seed=runner.seed)
         self._baseline: float | None = None
         self._means: dict[nn.Module, Tensor] = {}
@@ -67,7 +73,7 @@ class HeldoutLossLoop(BaseLoop):
         return metrics
 
     def _mean_predictor_loss(self, model) -> float:
-        mean = mean_target(model, self.mean_dataloader, self._means)
+        mean = mean_target(model, self.mean_dataloader, self._means, self._mean_data)
         total = seen = 0
         for imgs in images(model, self.dataloader):
             target = model.target(imgs).values
@@ -94,25 +100,36 @@ def check_teachers(generator: nn.Module) -> None:
             )
 
 
-def mean_target(model, loader: DataLoader, known: dict[nn.Module, Tensor] | None = None) -> Tensor:
+def mean_target(
+    model,
+    loader: DataLoader,
+    known: dict[nn.Module, Tensor] | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> Tensor:
     """-> (1, L, P): the mean target of every position over a loader's images.
 
-    Of kept features it is the mean that was kept with them, where they are of as many images.
-    ``known``: the means of generators whose targets don't change; those that are found are added.
+    Of kept features it is the mean that was kept with them, where they are of as many images and
+    of no other data than ``data``, the loader's record. ``known``: the means of generators whose
+    targets don't change; those that are found are added.
     """
-    return _mean(model.target_generator, model, loader, {} if known is None else known)
+    known = {} if known is None else known
+    return _mean(model.target_generator, model, loader, known, data)
 
 
 def _mean(
-    generator: nn.Module, model, loader: DataLoader, known: dict[nn.Module, Tensor]
+    generator: nn.Module,
+    model,
+    loader: DataLoader,
+    known: dict[nn.Module, Tensor],
+    data: Mapping[str, Any] | None,
 ) -> Tensor:
     if generator in known:
         return known[generator]
     is_mixed = any(getattr(generator, name, None) for name in ("keyed", "reads"))
     if is_mixed and hasattr(generator, "generators"):  # each part is kept, read or taken anew
-        parts = [_mean(part, model, loader, known) for part in generator.generators]
+        parts = [_mean(part, model, loader, known, data) for part in generator.generators]
         found = torch.cat(parts, dim=-1)
-    elif isinstance(generator, CachedTarget) and _are_kept(generator, loader):
+    elif isinstance(generator, CachedTarget) and _are_kept(generator, loader, data):
         found = generator.mean().to(next(model.parameters()).device)
     else:
         found = _mean_of_images(generator, model, loader)
@@ -121,18 +138,40 @@ def _mean(
     return found
 
 
-def _are_kept(target: CachedTarget, loader: DataLoader) -> bool:
-    """Whether the features are of as many images as the loader's: else they are of others too."""
-    kept, named = target.open().index["count"], len(loader.dataset)
+def _are_kept(target: CachedTarget, loader: DataLoader, data: Mapping[str, Any] | None) -> bool:
+    """Whether the features are of the loader's images: of as many, and of no other data."""
+    index = target.open().index
+    kept, named = index["count"], len(loader.dataset)
     if kept != named:
-        print_log(
-            f"The features in {target.folder} are of {kept} images, and val_cfg.mean_dataloader "
-            f"names {named}, which their teacher now sees once for mean_predictor_loss. To take "
-            "the mean of the kept features, let that loader's dataset.indices name as many images.",
-            "current",
-            logging.WARNING,
-        )
-    return kept == named
+        differ = f"of {kept} images, and val_cfg.mean_dataloader names {named}"
+    elif _are_other_data(index.get("data"), data):
+        differ = f"of {_told(index['data'])}, and val_cfg.mean_dataloader names {_told(data)}"
+    else:
+        return True
+    print_log(
+        f"The features in {target.folder} are {differ}, which their teacher now sees once for "
+        "mean_predictor_loss. To take the mean of the kept features, let that loader's dataset "
+        "name the same images, and its indices as many.",
+        "current",
+        logging.WARNING,
+    )
+    return False
+
+
+def _are_other_data(kept: Mapping[str, Any] | None, named: Mapping[str, Any] | None) -> bool:
+    """Whether two records of data, where both are there, are not of one part of one set."""
+    if not kept or not named:
+        return False
+    manifests = [record.get("manifest_sha256") for record in (kept, named)]
+    if manifests.count(None) == 1:  # prepared since; a folder is told from the manifest's then
+        return False
+    return manifests[0] != manifests[1] or kept.get("folder") != named.get("folder")
+
+
+def _told(record: Mapping[str, Any]) -> str:
+    manifest = record.get("manifest_sha256")
+    place = "/".join(filter(None, (record.get("name"), record.get("folder"))))
+    return f"{place} ({f'manifest {manifest[:8]}' if manifest else 'no manifest'})"
 
 
 def _mean_of_images(generator: nn.Module, model, loader: DataLoader) -> Tensor:

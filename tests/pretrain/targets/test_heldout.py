@@ -11,6 +11,7 @@ from cached_leaves import HELD_OUT, beside, cached_leaf, images_and_teacher
 from torch.testing import assert_close
 
 from semaim_mm.errors import InputError
+from semaim_mm.pretrain import heldout
 from semaim_mm.pretrain.heldout import mean_target
 from semaim_mm.pretrain.targets.cached import CachedTarget
 from semaim_mm.pretrain.targets.feature_shards import FeatureShards
@@ -128,6 +129,28 @@ def test_beside_a_target_that_moves_a_live_teacher_gives_the_mean_once(config, m
             parameter.add_(torch.randn_like(parameter))
     assert runner.val()["mean_predictor_loss"] != first["mean_predictor_loss"]
     assert seen == [10] + 4 * [HELD_OUT]
+
+
+@pytest.mark.parametrize("other", ["manifest", "folder", "neither"])
+def test_of_as_many_images_of_other_data_the_teacher_gives_the_mean(
+    other, config, tmp_path, monkeypatch
+):
+    cfg = config()
+    write_cache(cfg)
+    path = tmp_path / "cache/index.json"
+    index = json.loads(path.read_text())
+    assert index["data"] == dict(name="data", folder="pretrain", manifest_sha256=None)
+    # a manifest on one side alone tells nothing; on both, or a folder, that the data are others
+    index["data"] |= dict(manifest_sha256="a" * 64) if other != "folder" else dict(folder="train")
+    path.write_text(json.dumps(index))
+    if other == "manifest":
+        record = dict(name="data", folder="pretrain", manifest_sha256="b" * 64)
+        monkeypatch.setattr(heldout, "data_record", lambda dataset: record)
+    runner = build_runner(cfg)
+    seen = seen_by_teacher(runner, monkeypatch)
+    runner.val()
+    held_out = [HELD_OUT, HELD_OUT]
+    assert seen == (held_out if other == "neither" else [10, *held_out])
 
 
 @pytest.mark.slow
