@@ -81,7 +81,7 @@ def surroundings(place: int, places: int, gpus: int) -> Mapping[str, str]:
     if places > 1:
         # threads of two processes on the same cores wait for each other
         found.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // places)))
-        found.setdefault("PORT", str(29500 + place))
+        found["PORT"] = str(_first_port(found) + place)  # two torchruns can't meet at one
     if places > 1 and gpus:
         visible = found.get("CUDA_VISIBLE_DEVICES")
         names = visible.split(",") if visible else [str(n) for n in range(places * gpus)]
@@ -92,3 +92,14 @@ def surroundings(place: int, places: int, gpus: int) -> Mapping[str, str]:
             )
         found["CUDA_VISIBLE_DEVICES"] = ",".join(names[place * gpus : (place + 1) * gpus])
     return found
+
+
+def _first_port(surroundings: Mapping[str, str]) -> int:
+    """-> the port of place 0: the exported one, else that of tools/dist_train.sh."""
+    given = surroundings.get("PORT") or "29500"
+    if not given.isdecimal():
+        raise InputError(
+            f"PORT={given} is no whole number, so no stage can be told a port of its own; export "
+            "the number of a free one, or unset it."
+        )
+    return int(given)

@@ -69,6 +69,15 @@ def test_stages_side_by_side_share_cores_and_divide_gpus(monkeypatch):
         surroundings(2, 3, 1)
 
 
+def test_stages_side_by_side_have_ports_of_their_own_from_the_exported_one_on(monkeypatch):
+    monkeypatch.setenv("PORT", "31000")
+    assert [surroundings(place, 2, 1)["PORT"] for place in (0, 1)] == ["31000", "31001"]
+    assert surroundings(0, 1, 1)["PORT"] == "31000"
+    monkeypatch.setenv("PORT", "any")
+    with pytest.raises(InputError, match="PORT=any is no whole number"):
+        surroundings(1, 2, 0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_child_dies_with_the_runner(tmp_path, how):
