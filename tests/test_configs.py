@@ -190,3 +190,11 @@ def test_the_learning_rate_follows_the_authors_formula(leaf):
     assert rates[0] < 1e-8
     assert max(rates) == pytest.approx(top)
     assert rates[-1] < 1e-3 * top
+
+
+@pytest.mark.parametrize("leaf", sorted(p.name for p in ROOT.glob("cls/lowshot-*.py")))
+def test_results_on_few_labels_are_called_so_whatever_the_size(leaf):
+    share, kind = leaf.removeprefix("lowshot-").split("_")[:2]
+    named = {"finetune": "finetune", "logreg": "logistic regression"}[kind]
+    told = f"low-shot {share.removesuffix('pct')} %, {named}"
+    assert Config.fromfile(ROOT / "cls" / leaf).task == told
