@@ -97,6 +97,14 @@ def test_one_seed_tests_nothing(tmp_path):
     assert found.verdict == "ours is +2.00 from theirs with one seed: nothing is tested."
 
 
+def test_a_difference_that_rounds_to_nothing_has_the_sign_that_its_column_shows(tmp_path):
+    write_two(tmp_path / "three", [60.0, 61.0, 62.0], [60.501, 60.501, 62.0])
+    write_two(tmp_path / "one", [60.0], [60.001])
+    three, one = (the_difference(tmp_path / folder) for folder in ("three", "one"))
+    assert three.over_pretraining.value < 0 and " by +0.00 (-" in three.verdict
+    assert one.verdict == "ours is +0.00 from theirs with one seed: nothing is tested."
+
+
 def test_differences_that_do_not_vary_test_nothing(tmp_path):
     write_two(tmp_path, [60.0, 61.0, 62.0], [59.0, 60.0, 61.0])
     found = the_difference(tmp_path)
