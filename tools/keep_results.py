@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """A suite's results without weights, an archive a method and seed, and back on another machine.
 
-FOLDER gets the archives of what is finished; --restore unpacks those in it into the suite's folder.
+FOLDER gets the archives of what is finished, anew where one there holds anything else; --restore
+unpacks those in it into the suite's folder.
 """
 
 import argparse
@@ -20,6 +21,7 @@ def main() -> None:
     args = parser.parse_args()
     spec = read_spec(args.spec)
     passed_over: list[Path] = []
+    there = set(Path(args.folder).glob("*"))
     if args.restore:
         done, passed_over = restore(spec, args.folder)
     else:
@@ -28,7 +30,8 @@ def main() -> None:
     for path in passed_over:
         print(f"{path}: passed over, as {spec.folder} has something of its method and seed already")
     for path in done:
-        print(f"{path}: {told}")
+        anew = " anew: it held other results" if path in there and not args.restore else ""
+        print(f"{path}: {told}{anew}")
     print(f"{len(done)} archive(s) {told}.")
 
 

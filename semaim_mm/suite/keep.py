@@ -6,6 +6,7 @@ its stages are finished there too, as long as config and data are the same.
 """
 
 import json
+import lzma
 import tarfile
 from collections.abc import Iterator
 from io import BytesIO
@@ -27,10 +28,10 @@ KEPT += ("*/vis_data/scalars.json", "*/vis_data/config.py")
 
 
 def keep(spec: Spec, folder: str | Path) -> list[Path]:
-    """Archive each method and seed whose stages are all finished -> the archives new in ``folder``.
+    """Archive each method and seed whose stages are all finished -> the archives written.
 
     They are called ``METHOD-seedN.tar.xz`` and have the same bytes whenever they are made of the
-    same files; one that is there already is left alone.
+    same files; one that is there already is written anew where it holds anything else.
 
     Raises:
         InputError: archives there are of a suite that declared other comparisons.
@@ -40,13 +41,17 @@ def keep(spec: Spec, folder: str | Path) -> list[Path]:
     states = states_of(stages)
     for name, group in _groups(stages).items():
         target = Path(folder) / f"{name}{SUFFIX}"
-        if target.exists() or any(states[stage.name] != "finished" for stage in group):
+        if any(states[stage.name] != "finished" for stage in group):
+            continue
+        found = _contents(spec, group)
+        # by content, since another version of xz compresses the same files to other bytes
+        if target.exists() and _held(target) == found:
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         (target.parent / DECLARED).write_text(_declared(spec))
         with replacing(target) as temporary, tarfile.open(temporary, "w:xz") as archive:
-            for path in sorted(path for stage in group for path in _kept(stage)):
-                _add(archive, path, path.relative_to(spec.folder).as_posix())
+            for name, content in found.items():
+                _add(archive, name, content)
         written.append(target)
     return written
 
@@ -109,8 +114,23 @@ def _kept(stage: Stage) -> Iterator[Path]:
         yield from (path for path in stage.folder.glob(pattern) if path.is_file())
 
 
-def _add(archive: tarfile.TarFile, path: Path, name: str) -> None:
-    content = path.read_bytes()
+def _contents(spec: Spec, group: list[Stage]) -> dict[str, bytes]:
+    """What a method and seed left -> name in the archive: content, in the archive's order."""
+    paths = sorted(path for stage in group for path in _kept(stage))
+    return {path.relative_to(spec.folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def _held(path: Path) -> dict[str, bytes] | None:
+    """An archive -> the content of its files by name; None where it can't be read as one."""
+    try:
+        with tarfile.open(path, "r:xz") as archive:
+            files = {m.name: archive.extractfile(m) for m in archive.getmembers()}
+            return {name: file.read() if file else b"" for name, file in files.items()}
+    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError):
+        return None
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     entry = tarfile.TarInfo(name)  # no time, owner or mode of the machine
     entry.size = len(content)
     archive.addfile(entry, BytesIO(content))

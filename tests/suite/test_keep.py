@@ -85,6 +85,26 @@ def test_the_same_files_give_the_same_bytes(here, tmp_path):
     assert digests[0] == digests[1]
 
 
+def test_an_archive_of_other_results_is_written_anew(here, there, tmp_path):
+    machine(50.0).go(here)
+    keep(here, tmp_path / "kept")
+    stale = tmp_path / "kept/random-seed1.tar.xz"
+    intact = {path: path.read_bytes() for path in (tmp_path / "kept").iterdir() if path != stale}
+    (result,) = (here.folder / "random/seed1/ade20k/test").glob("result.json")
+    (tmp_path / "other").mkdir()
+    machine(60.0).go(spec_in(tmp_path / "other"))
+    again = tmp_path / "other/runs/toy/random/seed1/ade20k"
+    (here.folder / "random/seed1/ade20k").rename(tmp_path / "former")
+    again.rename(here.folder / "random/seed1/ade20k")
+    assert keep(here, tmp_path / "kept") == [stale]
+    assert {path: path.read_bytes() for path in intact} == intact
+    restore(there, tmp_path / "kept")
+    assert (there.folder / result.relative_to(here.folder)).read_bytes() == result.read_bytes()
+    assert keep(here, tmp_path / "kept") == []
+    stale.write_bytes(b"cut off")
+    assert keep(here, tmp_path / "kept") == [stale]
+
+
 def test_what_is_there_already_is_left_alone(here, there, tmp_path):
     machine(50.0).go(here)
     machine(60.0).go(there)
