@@ -71,7 +71,7 @@ def plan(spec: Spec) -> list[Stage]:
                 start = _stage(spec, "pretrain", name, "pretrain", seed, method)
                 stages.append(start)
             for task, leaf in spec.tasks.items():
-                if not spec.asks(name, task):
+                if not spec.asks(name, task) or seed not in (leaf.seeds or (seed,)):
                     continue
                 if own := method.tasks.get(task):
                     leaf = own._replace(options={**leaf.options, **own.options})

@@ -30,9 +30,11 @@ def give(monkeypatch, *arguments: str) -> None:
 
 def test_seeds_and_gpus_of_a_checkpoint_are_planned(monkeypatch, capsys, checkpoint):
     options = ["--gpus", "8", "--seeds", "0,3", "--slurm", "timeout_min=60"]
-    give(monkeypatch, checkpoint, "--tasks", "knn", *options, "--dry-run")
+    give(monkeypatch, checkpoint, "--tasks", "knn,linear", *options, "--dry-run")
     told = capsys.readouterr().out
-    assert "seed0/knn/test" in told and "seed3/knn/test" in told
+    assert "seed0/linear/train" in told and "seed3/linear/train" in told
+    # k-NN draws nothing: one file has one score
+    assert "seed0/knn/test" in told and "seed3/knn/test" not in told
 
 
 def test_training_as_slurm_jobs_asks_for_gpus(monkeypatch, checkpoint):
