@@ -236,6 +236,10 @@ def output_of(stage: Stage) -> Path:
         named = stage.folder / Path(pointer.read_text(errors="replace").strip()).name
         if named.is_file():
             return named
-    loop = load_config(stage.config, stage.options).train_cfg
-    last = loop.get("max_iters") or loop["max_epochs"]
-    return stage.folder / f"{'iter' if 'max_iters' in loop else 'epoch'}_{last}.pth"
+    cfg = load_config(stage.config, stage.options)
+    if "max_iters" not in cfg.train_cfg:
+        return stage.folder / f"epoch_{cfg.train_cfg['max_epochs']}.pth"
+    steps = 1  # of an update: the loop counts these (runtime/runner.py)
+    if total := cfg.get("total_batch"):
+        steps = max(1, total // (stage.processes * cfg.train_dataloader["batch_size"]))
+    return stage.folder / f"iter_{cfg.train_cfg['max_iters'] * steps}.pth"

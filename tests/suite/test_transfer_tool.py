@@ -84,3 +84,14 @@ def test_the_way_to_the_leaderboard_is_told_of_a_folder_with_brackets(
         give(monkeypatch, str(folder / "toy.py"))
     told = f"The leaderboard: python tools/leaderboard.py {spec.folder} --out {spec.folder}"
     assert told in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("gpus", "last"), [("8", 368750), ("16", 184375), ("0", 2950000)])
+def test_printed_lines_name_the_checkpoint_that_a_training_ends_with(
+    monkeypatch, capsys, checkpoint, gpus, last
+):
+    """Counted in steps: 184,375 updates of 64 images by so many GPUs, 4 images each."""
+    given = ["--tasks", "coco,linear", "--gpus", gpus]
+    give(monkeypatch, checkpoint, *given, "--jobs", "print")
+    told = capsys.readouterr().out
+    assert f"coco/train/iter_{last}.pth" in told and "linear/train/epoch_90.pth" in told
