@@ -45,7 +45,12 @@ def main() -> None:
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument("--jobs", choices=["local", "slurm", "print"], default="local")
     parser.add_argument("--workers", type=int, default=1, help="local stages at a time")
-    parser.add_argument("--gpus", type=int, help="for a checkpoint: of every stage, 0 for none")
+    parser.add_argument(
+        "--gpus",
+        type=int,
+        help="for a checkpoint: of every stage; 0, the default: one process each, on the first GPU "
+        "that it sees, else on the CPU",
+    )
     parser.add_argument("--seeds", help="for a checkpoint: 0,1,2; default 0")
     parser.add_argument(
         "--slurm",

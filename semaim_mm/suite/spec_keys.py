@@ -34,7 +34,7 @@ SUITE = dict(
     ),
     notes=({**NAMED, "additionalProperties": TEXT}, "{task: sentence}"),
     out=(TEXT, "the path of a folder"),
-    gpus=(COUNT, "a whole number, 0 for none"),
+    gpus=(COUNT, "a whole number, 0 for one process on the first GPU that it sees, if any"),
     slurm=(NAMED, "{submitit's name of a setting: value}"),
 )
 METHOD = dict(

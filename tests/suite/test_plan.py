@@ -141,7 +141,7 @@ def test_a_wrong_spec_stops_before_anything_runs(change, message, tmp_path):
         ("seeds = [True]", "must be a list of whole numbers"),
         ("comparisons = ('semantic', 'random')", "must be a list of pairs of methods"),
         ("gpus = '2'", "gpus='2' must be a whole number"),
-        ("gpus = -1", "gpus=-1 must be"),
+        ("gpus = -1", "gpus=-1 must be a whole number, 0 for one process on the first GPU"),
         ("gpus = 1.5", "gpus=1.5 must be"),
         ("gpus = True", "gpus=True must be"),
         ("holdout = 2.0", "holdout=2.0 must be a share between 0 and 1"),
