@@ -176,6 +176,14 @@ def test_the_tool_lists_all_of_them_not_run(listed, tmp_path):
         assert f"    python tools/test.py {leaf} CHECKPOINT --method {name}" in lines
     # what is tested on another set is trained once, as the leaf that has no test set
     assert "    tools/dist_train.sh configs/cls/anchors/finetune_mae_vitb.py 8" in lines
+    # batch norms over 64 images, 4 on a device, want 16 devices
+    leaf = "configs/det/anchors/mask-rcnn_mae-vitb_benchmarking-25ep_coco.py"
+    two = [line.strip() for line in lines if f"tools/dist_train.sh {leaf} 8" in line]
+    assert two == [
+        f"NNODES=2 NODE_RANK={rank} MASTER_ADDR=HOST tools/dist_train.sh {leaf} 8"
+        for rank in (0, 1)
+    ]
+    assert sum("NNODES" in line for line in lines) == 6
     assert not any("imagenet-a.py 8" in line or "knn_dino_vitb.py 8" in line for line in lines)
 
 
