@@ -68,6 +68,13 @@ def test_all_declared_tests_count_before_their_results_are_there(tmp_path):
         assert " over 6 tests; " in found.verdict
 
 
+def test_a_folder_without_a_suite_declared_nothing_and_tests_nothing(tmp_path):
+    write_suite(tmp_path, every("knn"))
+    (tmp_path / "suite.json").unlink()
+    board = asked_board(tmp_path, read_asked(tmp_path), resamples=0)
+    assert board.groups and board.comparisons == ()
+
+
 def test_a_better_stays_when_further_results_come(tmp_path):
     told = {}
     for number, tasks in enumerate((TASKS[:1], TASKS[:2], TASKS)):
