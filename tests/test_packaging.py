@@ -6,6 +6,7 @@ import ast
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -208,3 +209,27 @@ def test_setup_refuses_an_interpreter_that_the_lock_does_not_fit():
     done = launch("setup.sh", env=env)
     assert done.returncode == 1
     assert done.stderr.startswith("setup: PYTHON=false is not a Python 3.11 or 3.12, ")
+
+
+def test_setup_that_can_not_compile_says_what_compiling_takes(tmp_path):
+    python = tmp_path / "python"  # a pip that installs all but the sources
+    python.write_text(
+        '#!/bin/sh\ncase "$*" in\n*--no-build-isolation*) exit 1 ;;\n'
+        f'-c*) exec {sys.executable} "$@" ;;\n'
+        '"-m venv"*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;\nesac\n'
+    )
+    python.chmod(0o755)
+    (tmp_path / "tools").mkdir()
+    for name in ("tools/setup.sh", "requirements.lock", "setup.py"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    env = {key: value for key, value in os.environ.items() if key != "MMCV_FIND_LINKS"}
+    done = subprocess.run(
+        [str(tmp_path / "tools/setup.sh")],
+        env=env | dict(PYTHON=str(python)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1, done.stdout
+    for wanted in ("g++", "python3-dev", "2 GiB", "nvcc", "CUDA_HOME"):
+        assert wanted in done.stderr

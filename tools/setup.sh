@@ -4,6 +4,7 @@
 #   PYTHON           interpreter to build .venv from (default: python3, python3.11 or python3.12)
 #   CFLAGS, MAX_JOBS flags and processes for compiling mmcv's ops (default: -g0 -O1, all cores)
 #   FORCE_CUDA=1     compile the CUDA ops too where no GPU is visible (a visible one suffices)
+#   CUDA_HOME        the CUDA toolkit that compiles them (default: nvcc's on the PATH, /usr/local/cuda)
 #   MMCV_FIND_LINKS  page or folder with prebuilt onedl-mmcv wheels, tried before compiling
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -134,9 +135,10 @@ install_sources() {
       "on Debian: apt-get install g++ python3-dev."
   fi
   install_locked keep "$sources" --no-build-isolation || die "the OpenMMLab packages did not" \
-    "install; pip's last lines above say why. What compiling mmcv needs: g++, python3-dev and" \
-    "2 GiB of memory a process (MAX_JOBS=1 make setup takes the least). Running make setup again" \
-    "goes on from here."
+    "install; pip's last lines above say why. What compiling mmcv needs: g++, python3-dev, 2 GiB of" \
+    "memory a process (MAX_JOBS=1 make setup takes the least), and where a GPU is visible or" \
+    "FORCE_CUDA=1 the CUDA toolkit of torch's CUDA version (nvcc on the PATH, or CUDA_HOME naming" \
+    "its folder). Running make setup again goes on from here."
 }
 
 python=$(choose_python)
