@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import runpy
+import sys
 import tarfile
+from pathlib import Path
 
 import pytest
 from machine import SPEC, Machine, spec_in
@@ -168,3 +171,21 @@ def test_what_holds_no_archive_of_the_suite_is_told(there, tmp_path):
     (tmp_path / "mae-seed7.tar.xz").rename(tmp_path / "random-seed0.tar.xz")
     with pytest.raises(InputError, match="can't be unpacked"):
         restore(there, tmp_path)
+
+
+def test_the_tool_tells_what_is_new_from_what_is_written_anew(here, tmp_path, monkeypatch, capsys):
+    machine().go(here)
+    tool = Path(__file__).resolve().parents[2] / "tools/keep_results.py"
+    given = ["keep_results.py", str(tmp_path / "here/toy.py"), str(tmp_path / "kept")]
+    monkeypatch.setattr(sys, "argv", given)
+    main = runpy.run_path(str(tool))["main"]
+    main()
+    told = capsys.readouterr().out
+    assert "5 archive(s) written." in told and "anew" not in told
+    stale = tmp_path / "kept/pixels-seed0.tar.xz"
+    (tmp_path / "kept/random-seed0.tar.xz").rename(stale)
+    main()
+    told = capsys.readouterr().out
+    assert f"{stale}: written anew: it held other results" in told
+    assert f"{tmp_path}/kept/random-seed0.tar.xz: written\n" in told
+    assert "2 archive(s) written." in told
