@@ -47,6 +47,7 @@ def undisturbed(place):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SLOW)
 def test_a_run_killed_after_an_epoch_or_a_save_ends_as_an_undisturbed_one(
     name, undisturbed, place, tmp_path

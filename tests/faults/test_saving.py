@@ -188,6 +188,7 @@ def test_a_spoilt_checkpoint_is_passed_over_for_the_one_before_it(spoil, share, 
         read_file(run_dir / "epoch_3.pth")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_the_one_before_a_spoilt_checkpoint(data, whole, run_dir):
     flip(run_dir / "epoch_3.pth", 0.5)
     cut(run_dir / "epoch_2.pth", 0.5)

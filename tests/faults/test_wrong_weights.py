@@ -97,6 +97,7 @@ def test_an_evaluation_refuses_what_is_not_its_model(spoil, case, own, tmp_path,
     assert not (tmp_path / "run" / "result.json").exists()
 
 
+@pytest.mark.slow
 def test_frozen_features_refuse_half_a_backbone(pretrained, place, own, tmp_path, capfd):
     own("classification")  # its images
     state = runs.newest(pretrained)["state_dict"]

@@ -120,6 +120,7 @@ def test_a_trained_detector_gives_the_same_number_in_a_new_process(coco, pretrai
     assert started["file"] == "epoch_1.pth" and started["coverage"]["matched"] > 40
 
 
+@pytest.mark.slow
 def test_a_trained_segmenter_gives_the_same_number_in_a_new_process(ade, pretrained, tmp_path):
     opts = options(ade, pretrained)
     runner = train(SEG, tmp_path / "run", opts)

@@ -77,6 +77,7 @@ def test_the_mean_target_of_kept_features_is_the_live_teachers(config):
     assert_close(kept, live, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_without_its_weights_held_out_images_stop_a_run_before_it_starts(config, tmp_path):
     write_cache(config())
     cfg = config()
