@@ -241,10 +241,9 @@ def _awaited(difference: Difference, there: int, declared: int) -> Difference:
     interval = difference.over_pretraining
     if difference.verdict or interval is None or there == declared:
         return difference
-    value = _signed(interval.value)
     verdict = (
-        f"{difference.first} differs from {difference.second} by {value}: nothing is called better "
-        f"before all {declared} declared seeds are there ({there} so far)."
+        f"{difference.first} differs from {difference.second} by {interval.value:+z.2f}: nothing "
+        f"is called better before all {declared} declared seeds are there ({there} so far)."
     )
     return replace(difference, p=None, verdict=verdict)
 
@@ -260,12 +259,11 @@ def _judged(difference: Difference, corrected: float | None, tests: int) -> Diff
         return replace(difference, verdict=verdict)
     if corrected is None:
         why = "one seed" if n == 1 else f"{n} seeds with one and the same difference"
-        value = _signed(interval.value)
-        verdict = f"{first} is {value} from {second} with {why}: nothing is tested."
+        verdict = f"{first} is {interval.value:+z.2f} from {second} with {why}: nothing is tested."
         return replace(difference, verdict=verdict)
     size = smallest_difference(interval.sd, n, ALPHA / tests)  # as in Holm's first step
-    value, low, high = map(_signed, (interval.value, interval.low, interval.high))
-    found = f"{value} ({low} to {high}) over {n} seeds"
+    # z: never a negative zero, as in the columns
+    found = f"{interval.value:+z.2f} ({interval.low:+z.2f} to {interval.high:+z.2f}) over {n} seeds"
     found += interval.over.removeprefix(OVER_PRETRAINING)
     if corrected < ALPHA:
         better, worse = (first, second) if interval.value > 0 else (second, first)
@@ -277,7 +275,3 @@ def _judged(difference: Difference, corrected: float | None, tests: int) -> Diff
     verdict += f" Corrected p = {corrected:.3g}{over}; "
     verdict += f"these seeds could have shown {size:.2f} or more."
     return replace(difference, corrected=corrected, detectable=size, better=better, verdict=verdict)
-
-
-def _signed(value: float) -> str:
-    return f"{round(value, 2) + 0.0:+.2f}"  # never a negative zero: the column shows none either

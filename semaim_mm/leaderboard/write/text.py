@@ -32,8 +32,7 @@ def score(value: float | None, sign: bool = False) -> str:
     """A score, or a difference with its sign, to two decimals; never a negative zero."""
     if value is None or not math.isfinite(value):
         return NONE
-    value = round(value, 2) + 0.0
-    return (f"{value:+.2f}" if sign else f"{value:.2f}").replace("-", "−")
+    return (f"{value:+z.2f}" if sign else f"{value:z.2f}").replace("-", "−")
 
 
 def span(interval: Interval | None, sign: bool = False) -> str:
