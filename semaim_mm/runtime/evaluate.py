@@ -15,7 +15,7 @@ from semaim_mm.arch import arch_name
 from semaim_mm.data.held_out import innermost
 from semaim_mm.data.prepare.manifest import data_record
 from semaim_mm.errors import InputError
-from semaim_mm.interop.checkpoint_file import sha256_of
+from semaim_mm.interop.checkpoint_file import read_file, sha256_of
 from semaim_mm.report.decided_by import decided_by
 from semaim_mm.report.provenance import config_hash, git_state, hardware, versions
 from semaim_mm.report.result import read_result, write_result
@@ -190,7 +190,7 @@ def method_name(config: str, checkpoint: str | None) -> str:
     if checkpoint == "random":
         return checkpoint
     file = Path(checkpoint).resolve()
-    if not file.is_file() or "training" in (checkpoint_record(checkpoint)["origin"] or {}):
+    if not file.is_file() or "training" in (read_file(file).get("meta") or {}):
         return file.parent.name
     # files of other code lie in one folder, each of another method
     return f"{file.parent.name}-{file.stem}"
