@@ -54,6 +54,8 @@ def _as_below_data(cfg: Config) -> Config:
     Only what the key has the content of: folders with a manifest, files of weights.
     """
     top = (os.environ.get("SEMAIM_DATA") or "").rstrip("/")
+    if not top:
+        return cfg
     content = cfg.to_dict()
     roots = tuple(f"{root}/" for root in _data_roots(content) if manifest_of(root))
 
@@ -67,7 +69,7 @@ def _as_below_data(cfg: Config) -> Config:
         told = f"{part}/".startswith(roots) or (key in WEIGHTS and Path(part).is_file())
         return f"data/{part.removeprefix(top).lstrip('/')}" if told else part
 
-    return Config(moved(content)) if top else cfg
+    return Config(moved(content))
 
 
 def _data_roots(part: Any) -> set[str]:
