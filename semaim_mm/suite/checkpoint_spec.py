@@ -9,8 +9,6 @@ from typing import Any
 from semaim_mm.errors import InputError
 from semaim_mm.interop.backbone_file import read_backbone
 from semaim_mm.interop.checkpoint_file import sha256_of
-from semaim_mm.leaderboard.collect import WITHOUT_DRAWS
-from semaim_mm.runtime.launch import load_config
 from semaim_mm.suite.spec import Method, Spec, Task
 from semaim_mm.suite.spec_keys import SUITE, check_keys
 
@@ -58,11 +56,6 @@ def spec_of_checkpoint(
             f"--tasks {','.join(absent)} has no leaf for ViT-{sizes[width].upper()}; leave it out, "
             "or write a suite with one of your own."
         )
-    # what draws nothing gives every seed the same score of the same file
-    leaves = {
-        task: leaf if _draws(leaf.config) else leaf._replace(seeds=tuple(seeds[:1]))
-        for task, leaf in leaves.items()
-    }
     check_keys(dict(gpus=gpus, seeds=seeds, slurm=dict(slurm)), SUITE, "The command")
     # many checkpoints are called alike
     name = re.sub(r"[^\w.+-]", "_", f"{Path(path).stem}-{sha256_of(path)[:8]}")
@@ -74,9 +67,3 @@ def spec_of_checkpoint(
         gpus=gpus,
         slurm=slurm,
     )
-
-
-def _draws(config: str) -> bool:
-    """Whether a leaf trains, or fits anything that its seed decides."""
-    cfg = load_config(config)
-    return cfg.get("train_cfg") is not None or cfg.test_evaluator["type"] not in WITHOUT_DRAWS

@@ -26,11 +26,10 @@ METHOD_KEYS = ("config", "checkpoint", "tasks", "seeds", "options", "without")
 
 
 class Task(NamedTuple):
-    """A leaf that judges weights, and overrides of it; ``seeds``: those of this task alone."""
+    """A leaf that judges weights, and overrides of it."""
 
     config: str
     options: Mapping[str, Any] = MappingProxyType({})
-    seeds: tuple[int, ...] | None = None
 
 
 class Method(NamedTuple):

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from semaim_mm.errors import InputError
+from semaim_mm.leaderboard.collect import WITHOUT_DRAWS
 from semaim_mm.report.result import canonical
 from semaim_mm.runtime.launch import configs_read_once, load_config
 from semaim_mm.runtime.places import without_place
@@ -65,20 +66,36 @@ def plan(spec: Spec) -> list[Stage]:
     """A suite -> its stages, every one after what it needs; seed by seed, cheap tasks first."""
     stages = []
     for name, method in spec.methods.items():
-        for seed in method.seeds or spec.seeds:
+        seeds = method.seeds or spec.seeds
+        for seed in seeds:
             start = None
             if method.config:
                 start = _stage(spec, "pretrain", name, "pretrain", seed, method)
                 stages.append(start)
             for task, leaf in spec.tasks.items():
-                if not spec.asks(name, task) or seed not in (leaf.seeds or (seed,)):
+                if not spec.asks(name, task):
                     continue
                 if own := method.tasks.get(task):
                     leaf = own._replace(options={**leaf.options, **own.options})
+                if seed != seeds[0] and _scores_once(method, leaf):
+                    continue
                 stages += _task_stages(spec, name, method, task, leaf, seed, start)
     # the sort is stable, so a task's test stays behind its training
     rank = {"pretrain": -1} | {task: number for number, task in enumerate(spec.tasks)}
     return sorted(stages, key=lambda stage: (stage.seed, rank[stage.task]))
+
+
+def _scores_once(method: Method, leaf: Task) -> bool:
+    """Whether every seed has the same score: the same weights, in a protocol that draws nothing."""
+    if method.config or method.checkpoint == "random":
+        return False
+    try:
+        cfg = load_config(leaf.config, leaf.options)
+    except InputError:
+        return False  # its run will tell why
+    judge = cfg.get("test_evaluator")
+    drawn = cfg.get("train_cfg") is not None or not isinstance(judge, Mapping)
+    return not drawn and judge["type"] in WITHOUT_DRAWS
 
 
 def _stage(

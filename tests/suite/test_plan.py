@@ -35,6 +35,18 @@ def test_the_plan_has_every_stage_after_what_it_needs(tmp_path):
         assert stage.options["randomness.seed"] == stage.seed
 
 
+def test_what_draws_nothing_is_asked_once_of_the_same_weights(tmp_path):
+    (tmp_path / "a.pth").write_text("weights")
+    mine = f"mine=dict(checkpoint={str(tmp_path / 'a.pth')!r}),"
+    text = SPEC.replace("random=", f"{mine} random=").replace(", seeds=[0])", ")")
+    asked = {}
+    for stage in plan(spec_in(tmp_path, text)):
+        asked.setdefault((stage.method, stage.task, stage.kind), []).append(stage.seed)
+    once = {("mine", "knn", "test"), ("pixels", "knn", "test")}
+    assert {key for key, seeds in asked.items() if seeds == [0]} == once
+    assert all(seeds == [0, 1] for key, seeds in asked.items() if key not in once)
+
+
 def test_a_method_can_be_left_out_of_a_task(tmp_path):
     stages = plan(spec_in(tmp_path, SPEC.replace('t="random"', 't="random", without=["ade20k"]')))
     assert {s.task for s in stages if s.method == "random"} == {"knn"}
