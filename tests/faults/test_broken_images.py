@@ -12,11 +12,8 @@ import shipped_leaves as shipped
 import torch
 from PIL import Image
 
-# building a dense model takes most of half a minute
-CASES = [
-    "pretraining",
-    *(pytest.param(name, marks=pytest.mark.slow) for name in ("finetuning", "detection")),
-]
+pytestmark = pytest.mark.slow
+
 LEAVES = {
     "pretraining": (shipped.PRETRAIN, shipped.pretraining, "pretrain"),
     "finetuning": (shipped.FINETUNE, shipped.finetuning, "train"),
@@ -34,7 +31,7 @@ def leaf(request, tmp_path):
     return path, options, image
 
 
-@pytest.mark.parametrize("leaf", CASES, indirect=True)
+@pytest.mark.parametrize("leaf", LEAVES, indirect=True)
 def test_training_stops_with_a_sentence(leaf, tmp_path):
     path, options, image = leaf
     ended = runs.train(path, options, tmp_path / "run")
@@ -43,7 +40,7 @@ def test_training_stops_with_a_sentence(leaf, tmp_path):
     assert len(said) == 1 and f"{image} can't be read" in said[0]
 
 
-@pytest.mark.parametrize("leaf", CASES, indirect=True)
+@pytest.mark.parametrize("leaf", LEAVES, indirect=True)
 def test_with_a_budget_it_goes_on_and_says_which_were_left_out(leaf, tmp_path):
     path, options, image = leaf
     ended = runs.train(path, options | {"unreadable_budget": 1}, tmp_path / "run")
@@ -54,7 +51,6 @@ def test_with_a_budget_it_goes_on_and_says_which_were_left_out(leaf, tmp_path):
     assert [name.split("/")[-1] for name in meta["skipped_images"]] == [image.name]
 
 
-@pytest.mark.slow
 def test_two_ranks_count_what_either_skipped(tmp_path):
     options = shipped.pretraining(tmp_path)
     options |= {"unreadable_budget": 1, "train_dataloader.batch_size": 2}
@@ -96,7 +92,6 @@ def ade(tmp_path):
     return options, tmp_path / "ade" / "images", tmp_path / "ade" / "annotations"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["stop", "drop"])
 def test_faulty_pairs_of_a_segmenter_stop_it_or_are_left_out_as_the_config_says(
     policy, ade, tmp_path
@@ -122,7 +117,6 @@ def test_faulty_pairs_of_a_segmenter_stop_it_or_are_left_out_as_the_config_says(
         assert sum(dropped.values()) == 4
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("budget", [0, 1])
 def test_a_segmenters_image_that_breaks_off_is_named_or_counted(budget, ade, tmp_path):
     options, images, _ = ade
@@ -136,7 +130,6 @@ def test_a_segmenters_image_that_breaks_off_is_named_or_counted(budget, ade, tmp
     assert [Path(name).name for name in skipped] == ["000001.jpg"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["image", "label map"])
 def test_a_segmenters_evaluation_stops_whatever_the_policy(kind, ade, tmp_path):
     options, images, maps = ade

@@ -25,9 +25,6 @@ EVERY_UPDATE = {
 # on GPUs by itself; the device decides then, and the host hears of it an update later
 FUSED = {"optim_wrapper.optimizer.fused": True}
 KINDS = pytest.mark.parametrize("kind", [{}, FUSED], ids=["host", "device"])
-HOST_FIRST = pytest.mark.parametrize(
-    "kind", [pytest.param({}, id="host"), pytest.param(FUSED, id="device", marks=pytest.mark.slow)]
-)
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +51,9 @@ def poisoned(iterations, value: float):
     return fault
 
 
-@HOST_FIRST
-@pytest.mark.parametrize(
-    "value", [float("nan"), pytest.param(float("inf"), marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@KINDS
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_an_update_that_is_not_finite_is_left_out_and_written_down(value, kind, data, tmp_path):
     options = shipped.pretraining(data) | EVERY_UPDATE | kind
     # the first of the two steps of the third update

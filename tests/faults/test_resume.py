@@ -8,16 +8,14 @@ import fault_runs as runs
 import pytest
 import shipped_leaves as shipped
 
+pytestmark = pytest.mark.slow
+
 LEAVES = {
     "pretrain": (shipped.PRETRAIN, shipped.pretraining),
     "finetune": (shipped.FINETUNE, shipped.finetuning),
     "detect": (shipped.DETECT, shipped.detection),
     "segment": (shipped.SEGMENT, shipped.segmentation),
 }
-SLOW = [
-    "pretrain",
-    *(pytest.param(n, marks=pytest.mark.slow) for n in ("finetune", "detect", "segment")),
-]
 EVERY_2 = {"default_hooks.checkpoint.by_epoch": False, "default_hooks.checkpoint.interval": 2}
 
 
@@ -47,8 +45,7 @@ def undisturbed(place):
     return run
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize("name", LEAVES)
 def test_a_run_killed_after_an_epoch_or_a_save_ends_as_an_undisturbed_one(
     name, undisturbed, place, tmp_path
 ):
@@ -66,9 +63,8 @@ def test_a_run_killed_after_an_epoch_or_a_save_ends_as_an_undisturbed_one(
     runs.assert_same_end(tmp_path, whole)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("name", LEAVES)
 def test_a_run_killed_within_an_epoch_replays_and_skips_nothing(
     name, workers, undisturbed, place, tmp_path
 ):
@@ -92,8 +88,7 @@ def at_the_last_validation(runner) -> bool:
     return runner.iter == runner.max_iters
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize("name", LEAVES)
 def test_a_run_killed_in_its_last_validation_is_incomplete_until_it_is_done(
     name, undisturbed, place, tmp_path
 ):

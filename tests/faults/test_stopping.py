@@ -15,17 +15,15 @@ from mmengine.hooks import Hook
 
 from semaim_mm.runtime.reliable.stop import EXIT_CODE
 
+pytestmark = pytest.mark.slow
+
 LEAVES = {
     "pretrain": (shipped.PRETRAIN, shipped.pretraining),
     "finetune": (shipped.FINETUNE, shipped.finetuning),
     "detect": (shipped.DETECT, shipped.detection),
     "segment": (shipped.SEGMENT, shipped.segmentation),
 }
-SLOW = [
-    "pretrain",
-    *(pytest.param(n, marks=pytest.mark.slow) for n in ("finetune", "detect", "segment")),
-]
-SIGNALS = [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow)]
+SIGNALS = [signal.SIGTERM, signal.SIGUSR1]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +52,7 @@ def undisturbed(place):
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize("name", LEAVES)
 def test_a_signal_in_training_saves_at_the_next_update_and_the_run_goes_on(
     name, number, undisturbed, place, tmp_path
 ):
@@ -74,8 +72,7 @@ def test_a_signal_in_training_saves_at_the_next_update_and_the_run_goes_on(
     assert len(left) == 1 and left[0] != f"iter_{odd + 2}.pth", "the next save takes its place"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize("name", LEAVES)
 def test_a_signal_in_validation_is_heard_there_and_validation_is_made_up(
     name, undisturbed, place, tmp_path
 ):
@@ -94,7 +91,6 @@ def test_a_signal_in_validation_is_heard_there_and_validation_is_made_up(
     runs.assert_same_end(tmp_path, undisturbed(name))
 
 
-@pytest.mark.slow
 def test_a_queue_that_runs_it_again_while_it_exits_with_75_ends_as_one_run(
     undisturbed, place, tmp_path
 ):
@@ -124,11 +120,8 @@ def to_every_process(number: int) -> None:
     subprocess.run(["kill", f"-{int(number)}", *map(str, [*pids, os.getpid()])])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
-@pytest.mark.parametrize(
-    "to", [to_the_group, pytest.param(to_every_process, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("to", [to_the_group, to_every_process])
 def test_a_signal_that_loader_workers_get_too_is_no_worker_s_death(
     to, number, undisturbed, place, tmp_path
 ):
@@ -144,7 +137,6 @@ def test_a_signal_that_loader_workers_get_too_is_no_worker_s_death(
     runs.assert_same_end(tmp_path, undisturbed("pretrain"))
 
 
-@pytest.mark.slow
 def test_a_signal_to_one_rank_stops_both(place, tmp_path):
     options = shipped.pretraining(place) | {"precision": "fp32"}
     faults = [None, runs.at_iteration(1, runs.signalled(signal.SIGTERM))]
@@ -161,7 +153,6 @@ class Waiting(Hook):
             time.sleep(runs.LIMIT)
 
 
-@pytest.mark.slow
 def test_a_second_run_in_a_work_dir_is_refused_and_a_killed_ones_lock_is_taken_over(
     place, tmp_path
 ):
@@ -197,7 +188,6 @@ class Slow(Hook):
             time.sleep(3)
 
 
-@pytest.mark.slow
 def test_the_same_command_waits_for_a_run_that_is_saving_itself(undisturbed, place, tmp_path):
     options = shipped.pretraining(place)
     first = runs.start(

@@ -69,9 +69,8 @@ def compare(changes, backend):
     assert not counters["graph_break"] and not counters["recompiles"]
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n != "pixels")) for n in MODELS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
 def test_the_losses_are_the_same_and_nothing_is_compiled_again(name):
     compare(MODELS[name], "aot_eager")
 
