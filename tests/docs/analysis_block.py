@@ -170,7 +170,7 @@ def _generation(found: dict[str, Any]) -> str:
     epochs = f"{kept['epochs']} epoch{'' if kept['epochs'] == 1 else 's'}"
     count = errors[next(iter(errors))][names[0]][3]
     told = (
-        f"`{found['command']}`, {found['date']}: `{kept['leaf']}` for {epochs} "
+        f"`{kept['command']}`, {kept['date']}: `{kept['leaf']}` for {epochs} "
         f"({kept['minutes']:g} minutes), {count} pictures. The mean squared error of the patches "
         "that were not given, in normalised pixels; the mean colour is that of the given patches, "
         "or the one that pictures are normalised by where none is:"

@@ -4,7 +4,8 @@
 first part of the sample data, keeps the weights before training (``epoch_0``) and after every
 epoch, and runs all analyses over them. It does so with further seeds for the differences between
 orders alone, and pretrains ``configs/pretrain/semaim_tiny_raw-pixels.py`` as it is for pictures
-that are completed. It writes ``docs/images/analysis/*.png`` and ``docs/measured/analysis.json``.
+that are completed. It writes ``docs/images/analysis/*.png`` and ``docs/measured/analysis.json``;
+with ``--generation`` it measures the completed pictures alone again and leaves the rest as it is.
 Then ``python tests/docs/doc_blocks.py`` writes what ``<!-- made: analysis about -->`` and the other
 names of analysis_block.py mark.
 
@@ -13,6 +14,7 @@ It took an hour beside two trainings on two cores (``minutes_in_all`` of the JSO
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import re
@@ -132,15 +134,18 @@ def completed() -> dict[str, Any]:
     last = train(FOLDER / "raw-pixels", RAW_LEAF, RAW_EPOCHS, SEEDS[0], {})[-1]
     minutes = _minutes(time.monotonic() - begun)
     errors = look(RAW_LEAF, [last], ["generation"])["generation"]
-    return dict(leaf=RAW_LEAF, epochs=RAW_EPOCHS, minutes=minutes, errors=errors)
+    return dict(
+        command=f"{COMMAND} --generation",
+        date=_today(),
+        leaf=RAW_LEAF,
+        epochs=RAW_EPOCHS,
+        minutes=minutes,
+        errors=errors,
+    )
 
 
-def _minutes(seconds: float) -> float:
-    return round(seconds / 60, 1)
-
-
-def main() -> None:
-    IMAGES.mkdir(parents=True, exist_ok=True)
+def measured() -> dict[str, Any]:
+    """All trainings and analyses -> the whole of ``analysis.json``."""
     begun = time.monotonic()
     checkpoints = train(FOLDER / f"seed{SEEDS[0]}", LEAF, EPOCHS, SEEDS[0], SHORTER)
     trained = time.monotonic()
@@ -150,7 +155,7 @@ def main() -> None:
     seeds |= {str(seed): differences_of(seed) for seed in SEEDS[1:]}
     found: dict[str, Any] = dict(
         command=COMMAND,
-        date=datetime.now(UTC).date().isoformat(),
+        date=_today(),
         leaf=LEAF,
         epochs=EPOCHS,
         pictures=PICTURES,
@@ -163,6 +168,23 @@ def main() -> None:
     )
     found["objects"] = kept(found["objects"])
     found["minutes_in_all"] = _minutes(time.monotonic() - begun)
+    return found
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+def _minutes(seconds: float) -> float:
+    return round(seconds / 60, 1)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--generation", action="store_true", help="completed pictures alone")
+    alone = parser.parse_args(words).generation
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    found = json.loads(FILE.read_text()) | dict(generation=completed()) if alone else measured()
     text = json.dumps(found, indent=1)
     # an interval on a line
     text = re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text)

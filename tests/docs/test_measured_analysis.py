@@ -134,7 +134,7 @@ def test_a_new_measurement_has_every_block_and_its_figures(tmp_path, monkeypatch
     for name, value in short.items():
         monkeypatch.setattr(measured_analysis, name, value)
     monkeypatch.setattr(analysis_block, "FILE", tmp_path / "new.json")
-    measured_analysis.main()
+    measured_analysis.main([])
 
     assert asked == [
         *((f"seed{n}", "tiny.py", n, measured_analysis.SHORTER) for n in measured_analysis.SEEDS),
@@ -154,3 +154,13 @@ def test_a_new_measurement_has_every_block_and_its_figures(tmp_path, monkeypatch
     assert found["objects"]["paired"]["semantic minus by chance"] == paired[0] != paired[1]
     part, errors = next(iter(found["generation"]["errors"].items()))
     assert f"| {float(part):.0%} | {errors['completed'][0]:.3f} (" in told["generation"]
+
+    # completed pictures can be measured again by themselves, and say so
+    asked.clear()
+    monkeypatch.setattr(measured_analysis, "FOLDER", tmp_path / "again")
+    measured_analysis.main(["--generation"])
+    assert asked == [("raw-pixels", "raw.py", 0, {})]
+    again = json.loads((tmp_path / "new.json").read_text())
+    assert again.pop("generation")["errors"] == found.pop("generation")["errors"]
+    assert again == found
+    assert "measured_analysis.py --generation`" in block("generation")
