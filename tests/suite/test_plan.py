@@ -267,9 +267,18 @@ def test_a_task_that_a_method_is_not_put_through_is_told_apart_from_one_without_
     assert rows["random"].count("not asked") == rows["pixels"].count("not asked") == 1
 
 
-@pytest.mark.parametrize("name", ["demo", "small"])
+@pytest.mark.parametrize("name", ["demo", "small", "small_whole"])
 def test_the_shipped_suites_can_be_planned(name):
     spec = read_spec(f"configs/suites/{name}.py")
     stages = plan(spec)
     assert len({stage.name for stage in stages}) == len(stages)
     assert {stage.task for stage in stages if stage.kind == "test"} == set(spec.tasks)
+
+
+def test_the_whole_small_suite_leaves_nothing_out():
+    small, whole = (read_spec(f"configs/suites/{name}.py") for name in ("small", "small_whole"))
+    assert any(method.without for method in small.methods.values())
+    assert not any(method.without for method in whole.methods.values())
+    assert (whole.methods.keys(), whole.tasks) == (small.methods.keys(), small.tasks)
+    assert (whole.seeds, whole.comparisons) == (small.seeds, small.comparisons)
+    assert not any("six of the starts" in note for note in whole.notes.values())
