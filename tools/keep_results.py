@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from semaim_mm.runtime.launch import user_errors
-from semaim_mm.suite.keep import keep, restore
+from semaim_mm.suite.keep import keep, restore, uncounted
 from semaim_mm.suite.spec import read_spec
 
 
@@ -33,6 +33,11 @@ def main() -> None:
         anew = " anew: it held other results" if path in there and not args.restore else ""
         print(f"{path}: {told}{anew}")
     print(f"{len(done)} archive(s) {told}.")
+    for path in uncounted(spec, [*done, *passed_over]) if args.restore else ():
+        print(
+            f"{path}: does not count here yet, as its data, its config or a file that it reads is "
+            f"absent or another; python tools/transfer.py {args.spec} --dry-run names the stages."
+        )
 
 
 if __name__ == "__main__":

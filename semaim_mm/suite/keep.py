@@ -8,7 +8,7 @@ its stages are finished there too, as long as config and data are the same.
 import json
 import lzma
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -84,9 +84,22 @@ def restore(spec: Spec, folder: str | Path) -> tuple[list[Path], list[Path]]:
             continue
         _unpack(path, spec.folder, [stage.folder.relative_to(spec.folder) for stage in group])
         unpacked.append(path)
-    if unpacked:
-        write_summary(spec, stages)
+    write_summary(spec, stages)  # also where nothing was unpacked: a file may be at hand by now
     return unpacked, passed_over
+
+
+def uncounted(spec: Spec, archives: Sequence[Path]) -> list[Path]:
+    """Archives that were restored -> those with a stage that is not finished here.
+
+    Its data, its config or a file that it reads is absent or another than its results are of.
+    """
+    stages = plan(spec)
+    states, groups = states_of(stages), _groups(stages)
+    return [
+        path
+        for path in archives
+        if any(states[s.name] != "finished" for s in groups[path.name.removesuffix(SUFFIX)])
+    ]
 
 
 def _declared(spec: Spec) -> str:

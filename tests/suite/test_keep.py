@@ -14,7 +14,7 @@ from machine import SPEC, Machine, spec_in
 
 from semaim_mm.errors import InputError
 from semaim_mm.leaderboard.asked import read_asked
-from semaim_mm.suite.keep import keep, restore
+from semaim_mm.suite.keep import keep, restore, uncounted
 from semaim_mm.suite.stages import output_of, plan
 
 
@@ -115,7 +115,9 @@ def test_what_is_there_already_is_left_alone(here, there, tmp_path):
     before = {path: path.read_bytes() for path in there.folder.rglob("*") if path.is_file()}
     unpacked, passed_over = restore(there, tmp_path / "kept")
     assert unpacked == [] and len(passed_over) == 5
-    assert before == {path: path.read_bytes() for path in there.folder.rglob("*") if path.is_file()}
+    assert before == {path: path.read_bytes() for path in before}
+    named = {path.name for path in there.folder.rglob("*") if path.is_file() and path not in before}
+    assert named <= {"suite.json", ".suite.json.lock"}
 
 
 def test_what_was_to_be_compared_can_not_be_chosen_anew(here, there, tmp_path):
@@ -173,6 +175,23 @@ def test_what_holds_no_archive_of_the_suite_is_told(there, tmp_path):
         restore(there, tmp_path)
 
 
+def test_what_does_not_count_is_named_and_counts_once_it_is_mended(here, tmp_path):
+    machine().go(here)
+    keep(here, tmp_path / "kept")
+    (tmp_path / "other").mkdir()
+    other = spec_in(
+        tmp_path / "other", SPEC.replace("semaim_tiny.py", "semaim_tiny_order-raster.py")
+    )
+    unpacked, _ = restore(other, tmp_path / "kept")
+    named = [path.name for path in uncounted(other, unpacked)]
+    assert named == ["semantic-seed0.tar.xz", "semantic-seed1.tar.xz"]
+    assert {item.method for item in read_asked(other.folder).absent} == {"semantic"}
+    mended = spec_in(tmp_path / "other")
+    unpacked, passed_over = restore(mended, tmp_path / "kept")
+    assert unpacked == [] == uncounted(mended, passed_over)
+    assert read_asked(mended.folder).absent == ()
+
+
 def test_the_tool_tells_what_is_new_from_what_is_written_anew(here, tmp_path, monkeypatch, capsys):
     machine().go(here)
     tool = Path(__file__).resolve().parents[2] / "tools/keep_results.py"
@@ -189,3 +208,13 @@ def test_the_tool_tells_what_is_new_from_what_is_written_anew(here, tmp_path, mo
     assert f"{stale}: written anew: it held other results" in told
     assert f"{tmp_path}/kept/random-seed0.tar.xz: written\n" in told
     assert "2 archive(s) written." in told
+    archive = tmp_path / "kept/semantic-seed0.tar.xz"
+    (tmp_path / "there").mkdir()
+    spec_in(tmp_path / "there", SPEC.replace("semaim_tiny.py", "semaim_tiny_order-raster.py"))
+    there = str(tmp_path / "there/toy.py")
+    monkeypatch.setattr(sys, "argv", ["keep_results.py", there, given[2], "--restore"])
+    main()
+    told = capsys.readouterr().out
+    assert "5 archive(s) unpacked into" in told and told.count("does not count here yet") == 2
+    assert f"{archive}: does not count here yet" in told
+    assert f"tools/transfer.py {there} --dry-run" in told
