@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import pytest
@@ -43,8 +44,8 @@ def settings_of(examples: int):
     return settings(max_examples=examples, derandomize=True, deadline=None)
 
 
-def one_step(cfg) -> None:
-    """What the runner does with a model's config, and one step of two images."""
+def one_step(cfg) -> float:
+    """What the runner does with a model's config, and one step of two images -> its loss."""
     check_model(cfg)
     model = MODELS.build(cfg)
     model.init_weights()
@@ -54,9 +55,10 @@ def one_step(cfg) -> None:
     loss = model.loss(images)["loss"]
     assert loss.ndim == 0
     loss.backward()
+    return loss.item()
 
 
-def runs_or_names(cfg, where) -> None:
+def assert_runs_or_names(cfg, where) -> None:
     try:
         one_step(cfg)
     except InputError as error:
@@ -68,7 +70,7 @@ def runs_or_names(cfg, where) -> None:
 
 @pytest.mark.parametrize("base", BASES, ids=["plain", "multi-centre, ema"])
 def test_the_configs_that_are_mutated_run(base):
-    one_step(base)
+    assert math.isfinite(one_step(base))
 
 
 @settings_of(150)
@@ -77,7 +79,7 @@ def test_a_key_of_any_value_runs_or_is_named(data):
     base = data.draw(st.sampled_from(BASES))
     where = data.draw(st.sampled_from(KEYS[BASES.index(base)]))
     value = data.draw(VALUES)
-    runs_or_names(put(base, where, value), where)
+    assert_runs_or_names(put(base, where, value), where)
 
 
 @pytest.mark.slow
@@ -91,7 +93,7 @@ def test_a_key_that_is_gone_or_unknown_runs_or_is_named(data):
     for key in where[:-1]:
         owner = owner[key]
     del owner[where[-1]]
-    runs_or_names(cfg, where)
+    assert_runs_or_names(cfg, where)
     owner["stranger"] = 1
     with pytest.raises(InputError, match=r"stranger|type|arch"):
         one_step(cfg)

@@ -213,7 +213,7 @@ def test_the_same_names_in_the_other_format_are_a_conversion_too(tmp_path):
     assert f"0 renamed, {len(state)} kept" in lines[-1]
 
 
-def refused(tmp_path, content, match, out="out.pth", **options) -> None:
+def assert_refused(tmp_path, content, match, out="out.pth", **options) -> None:
     """The conversion raises a sentence and leaves nothing beside its input."""
     torch.save(content, tmp_path / "in.pth")
     with pytest.raises(InputError, match=match):
@@ -224,28 +224,28 @@ def refused(tmp_path, content, match, out="out.pth", **options) -> None:
 def test_what_can_not_be_converted_is_refused_by_name(tmp_path):
     ours, theirs = dict(build().state_dict()), authors_state()
     one = torch.ones(1)
-    refused(tmp_path, ours, "nothing would change", to="mmpretrain")
-    refused(tmp_path, theirs, "nothing would change", to="authors")
-    refused(tmp_path, theirs | {"fc_norm.weight": one}, "'fc_norm.weight'")
-    refused(
+    assert_refused(tmp_path, ours, "nothing would change", to="mmpretrain")
+    assert_refused(tmp_path, theirs, "nothing would change", to="authors")
+    assert_refused(tmp_path, theirs | {"fc_norm.weight": one}, "'fc_norm.weight'")
+    assert_refused(
         tmp_path, theirs | {"blocks.0.attn.q_norm.weight": one}, "'blocks.0.attn.q_norm.weight'"
     )
-    refused(tmp_path, ours | {"neck.mask_token": one}, "'neck.mask_token'")
-    refused(tmp_path, ours | {"backbone.layers.0.attn.gamma1.weight": one}, "gamma1")
-    refused(tmp_path, {"encoder.weight": one}, "in no form known here")
-    refused(tmp_path, [one], "not weights by name")
-    refused(tmp_path, {"a": one, "module.a": one}, "without 'module.'")
-    refused(tmp_path, theirs, "leave --to out", to="authors", part="backbone")
-    refused(tmp_path, theirs, "--part backbone with it", ema=True)
-    refused(tmp_path, theirs, "name OUT so", out="out.bin")
-    refused(tmp_path, theirs, "the file to read", out="in.pth")
+    assert_refused(tmp_path, ours | {"neck.mask_token": one}, "'neck.mask_token'")
+    assert_refused(tmp_path, ours | {"backbone.layers.0.attn.gamma1.weight": one}, "gamma1")
+    assert_refused(tmp_path, {"encoder.weight": one}, "in no form known here")
+    assert_refused(tmp_path, [one], "not weights by name")
+    assert_refused(tmp_path, {"a": one, "module.a": one}, "without 'module.'")
+    assert_refused(tmp_path, theirs, "leave --to out", to="authors", part="backbone")
+    assert_refused(tmp_path, theirs, "--part backbone with it", ema=True)
+    assert_refused(tmp_path, theirs, "name OUT so", out="out.bin")
+    assert_refused(tmp_path, theirs, "the file to read", out="in.pth")
     skewed = torch.rand(3, 1, 9, 9)
-    refused(tmp_path, theirs | {"gaussian_blur.weight": skewed}, "no Gaussian")
+    assert_refused(tmp_path, theirs | {"gaussian_blur.weight": skewed}, "no Gaussian")
 
 
 def test_a_classifier_is_not_taken_for_a_pretraining(tmp_path):
     state = {k: v for k, v in build().state_dict().items() if k.startswith("backbone.")}
-    refused(tmp_path, state | {"head.fc.weight": torch.ones(1000, 16)}, "a classifier's")
+    assert_refused(tmp_path, state | {"head.fc.weight": torch.ones(1000, 16)}, "a classifier's")
 
 
 @pytest.mark.parametrize("name", ["in.pth", "in.safetensors"])

@@ -52,7 +52,7 @@ def losses(model, steps=4, after=lambda step: None):
     return found
 
 
-def compare(changes, backend):
+def assert_same_losses(changes, backend):
     changes = changes | dict(backbone=dict(drop_path_rate=0.2))
     plain = losses(build_tiny(**changes))
     torch._dynamo.reset()
@@ -72,7 +72,7 @@ def compare(changes, backend):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_the_losses_are_the_same_and_nothing_is_compiled_again(name):
-    compare(MODELS[name], "aot_eager")
+    assert_same_losses(MODELS[name], "aot_eager")
 
 
 @pytest.mark.slow
@@ -80,7 +80,7 @@ def test_the_losses_are_the_same_and_nothing_is_compiled_again(name):
 def test_the_same_with_inductor(name):
     # drop path draws as eager mode does, to compare with it
     with torch._inductor.config.patch(fallback_random=True):
-        compare(MODELS[name], "inductor")
+        assert_same_losses(MODELS[name], "inductor")
 
 
 @pytest.mark.slow

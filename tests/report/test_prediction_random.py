@@ -29,11 +29,11 @@ def test_random_weights_are_those_that_an_evaluation_scores(leaf, kind, tmp_path
     options = {"data_root": str(tmp_path / kind), "test_dataloader.num_workers": 0}
     scored = {}
 
-    def test(runner):
+    def stop(runner):
         scored.update(runner.model.state_dict())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Runner, "test", test)
+    monkeypatch.setattr(Runner, "test", stop)
     with pytest.raises(KeyboardInterrupt):
         evaluate(leaf, "random", str(tmp_path / "run"), options)
     shown = load_predictor(leaf, "random", options).model.state_dict()
