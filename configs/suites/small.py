@@ -1,9 +1,9 @@
-"""All orders and the baselines on the shipped sample data, six of them in dense tasks; three seeds.
+"""All orders and the baselines on the shipped sample data, nine in dense tasks too; three seeds.
 
 MAE and SimMIM stand twice: after as many epochs as SemAIM, and after as many FLOPs. (An image costs
 orders of a similarity map 397 MFLOP here, other orders 330, SimMIM 204, MAE 101.) Detection and
-segmentation, 10 to 21 minutes a run, are asked of six of the starts, enough to rank cheap measures
-by. About seven hours on two cores; it can be stopped at any time and started again, and what was
+segmentation, 10 to 21 minutes a run, are asked of nine of the starts, enough to rank cheap measures
+by. About nine hours on two cores; it can be stopped at any time and started again, and what was
 finished elsewhere restored (docs/suites.md).
     python tools/transfer.py configs/suites/small.py --workers 2
 """
@@ -31,9 +31,9 @@ methods = dict(
     stochastic_center=dict(
         config="configs/pretrain/semaim_tiny_order-stochastic-center.py", **cheap
     ),
-    guided_center=dict(config="configs/pretrain/semaim_tiny_order-guided-center.py", **cheap),
-    multi_center=dict(config="configs/pretrain/semaim_tiny_order-multi-center.py", **cheap),
-    similarity=dict(config="configs/pretrain/semaim_tiny_order-similarity.py", **cheap),
+    guided_center=dict(config="configs/pretrain/semaim_tiny_order-guided-center.py"),
+    multi_center=dict(config="configs/pretrain/semaim_tiny_order-multi-center.py"),
+    similarity=dict(config="configs/pretrain/semaim_tiny_order-similarity.py"),
     pixels=dict(
         tasks=dict(
             knn="configs/cls/knn_tiny_pixels.py", linear="configs/cls/probe-last_tiny_pixels.py"
@@ -52,7 +52,7 @@ tasks = dict(
 seeds = [0, 1, 2]
 comparisons = [("semantic", "raster"), ("semantic", "random")]
 # what an untrained detector and segmenter score: tools/test.py LEAF random, 2026-11-29
-_asked = "Asked of six of the starts. Untrained, head and all: "
+_asked = "Asked of nine of the starts. Untrained, head and all: "
 notes = dict(
     coco=f"{_asked}AP50 0.02, AR 0.93 (tools/test.py {tasks['coco']} random).",
     ade20k=f"{_asked}mIoU 10.21 (tools/test.py {tasks['ade20k']} random).",

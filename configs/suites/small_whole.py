@@ -1,9 +1,9 @@
 """small.py with nothing left out: all its starts through detection and segmentation too.
 
-The eight that small.py puts through classification alone take about 15 hours of processes more, on
-a slow machine 24. Under way over several sittings: what is finished is kept in
-docs/measured/suites/small_whole (docs/suites.md says how to restore it), and takes the place of
-small.py's own results when the last start has its three seeds.
+The five that small.py puts through classification alone take about 9 hours of processes more. Under
+way over several sittings: a start joins small.py, and its archives docs/measured/suites/small, once
+it has its three seeds; until then docs/measured/suites/small_whole keeps what is finished
+(docs/suites.md says how to restore it, from both).
     python tools/transfer.py configs/suites/small_whole.py --workers 2
 """
 
@@ -15,9 +15,6 @@ methods = dict(
     simmim_2ep=dict(without=[]),
     snake=dict(without=[]),
     stochastic_center=dict(without=[]),
-    guided_center=dict(without=[]),
-    multi_center=dict(without=[]),
-    similarity=dict(without=[]),
 )
 notes = dict(
     coco="Untrained, head and all: AP50 0.02, AR 0.93 (tools/test.py LEAF random).",
