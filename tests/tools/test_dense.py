@@ -247,11 +247,13 @@ def test_a_segmenter_made_for_another_backbone_stops_at_once(leaf, change, messa
 
 
 def test_a_probe_of_another_depth_is_frozen_as_a_whole_or_not_at_all(tmp_path):
-    for change in ({"model.backbone.frozen_stages": 24} | LARGE, {}):
+    for change, frozen in (({"model.backbone.frozen_stages": 24} | LARGE, 24), ({}, 12)):
         cfg = load_config(PROBE, SCRATCH | change, str(tmp_path))
         spread_keys(cfg)
+        assert cfg.model.backbone.frozen_stages == frozen
     partly = load_config(SEG, {"model.backbone.frozen_stages": 2}, str(tmp_path))
     spread_keys(partly)  # no probe: half a backbone may be trained
+    assert partly.model.backbone.frozen_stages == 2
 
 
 @pytest.mark.slow
