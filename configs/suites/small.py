@@ -2,7 +2,7 @@
 
 MAE and SimMIM stand twice: after as many epochs as SemAIM, and after as many FLOPs. (An image costs
 orders of a similarity map 397 MFLOP here, other orders 330, SimMIM 204, MAE 101.) Detection and
-segmentation take 6 to 21 minutes a run, all about twelve hours on two cores; it can be stopped at
+segmentation take 8 to 21 minutes a run, all about twelve hours on two cores; it can be stopped at
 any time and started again, and what was finished elsewhere restored (docs/suites.md).
     python tools/transfer.py configs/suites/small.py --workers 2
 """
