@@ -59,6 +59,9 @@ def test_links_resolve_and_no_page_has_a_placeholder(page):
 def place(tmp_path, monkeypatch):
     """A folder like the repository's root, with a checkpoint and a result."""
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    shutil.copytree(
+        ROOT / "docs", tmp_path / "docs", ignore=shutil.ignore_patterns("*.tar.xz", "images")
+    )
     torch.save(build_tiny(backbone=WIDE).backbone.state_dict(), tmp_path / "checkpoint.pth")
     write(tmp_path, folder="work_dirs/cls/knn_tiny/semaim_tiny/epoch_1", metrics=dict(top1=1.0))
     monkeypatch.chdir(tmp_path)
