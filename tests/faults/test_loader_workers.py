@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from threading import Timer
 from types import SimpleNamespace
 
 import fault_runs as runs
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader, get_worker_info
 
 from semaim_mm.data.keyed import KeyedDataset
 from semaim_mm.errors import InputError
+from semaim_mm.runtime.reliable import lost
 from semaim_mm.runtime.reliable.lost import of_a_loader, told_in_sentences
 from semaim_mm.runtime.runner import LOADER_SECONDS, TransferRunner
 
@@ -137,7 +139,25 @@ class Samples:
         return self.make()
 
 
-def test_a_worker_that_dies_in_the_middle_of_a_batch_is_told():
+class LastWords(CutOff):
+    """The same; the worker is gone a moment later."""
+
+    def __reduce__(self):
+        Timer(0.5, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return super().__reduce__()
+
+
+def test_a_worker_that_is_gone_after_its_connection_is_told_once():
+    runner = SimpleNamespace(_train_loop=None, _val_loop=None, _test_loop=None)
+    batches = iter(DataLoader(Samples(LastWords), num_workers=1, batch_size=None))
+    told = pytest.raises(InputError, match=r"worker \d+ died .is killed by signal: Killed")
+    with told, told_in_sentences(runner):
+        next(batches)
+    time.sleep(1)  # where torch would raise if it had not done so
+
+
+def test_a_worker_that_dies_in_the_middle_of_a_batch_is_told(monkeypatch):
+    monkeypatch.setattr(lost, "SECONDS_TO_DIE", 0.1)
     runner = SimpleNamespace(_train_loop=None, _val_loop=None, _test_loop=None)
     batches = DataLoader(Samples(CutOff), num_workers=1, batch_size=None)
     told = pytest.raises(InputError, match="worker died .ConnectionResetError")

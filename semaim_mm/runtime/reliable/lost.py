@@ -2,6 +2,7 @@
 
 import re
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from semaim_mm.errors import InputError
 from semaim_mm.runtime.reliable.hang import EXIT_CODE
 
 GO_ON = "the same command with --resume auto goes on from the newest checkpoint."
+SECONDS_TO_DIE = 5  # that a worker whose connection ended may take to be gone
 LOST = r"Connection (closed|reset|refused)|[Tt]imed out waiting|Broken pipe|remote process exited"
 
 
@@ -29,9 +31,12 @@ def told_in_sentences(runner: Runner) -> Iterator[None]:
         raise
     except (RuntimeError, SyntaxError, OSError, EOFError) as error:
         # torch tells of a dead worker wherever the main thread is: what that was doing, writing a
-        # checkpoint or formatting the config, may put an error of its own on top
+        # checkpoint or formatting the config, may put an error of its own on top, and may be this
+        try:
+            told = _told(error)
+        except RuntimeError as death:
+            told = of_a_loader(str(death))
         place = _place(runner)
-        told = next(filter(None, map(of_a_loader, _texts(error))), None) or _cut_off(error)
         if told is not None:
             raise InputError(f"{told} It was at {place}; {GO_ON}") from error
         if get_world_size() > 1 and is_of_a_lost_rank(error):
@@ -47,25 +52,33 @@ def told_in_sentences(runner: Runner) -> Iterator[None]:
         raise
 
 
+def _told(error: BaseException) -> str | None:
+    """The sentence about a loader's worker that an error, or what it covers, comes from."""
+    told = next(filter(None, map(of_a_loader, _texts(error))), None)
+    if told is not None or not _is_cut_off(error):
+        return told
+    # torch raises once the worker is gone: it has to do so in here, not on the way out
+    time.sleep(SECONDS_TO_DIE)
+    return _dead("", f"{type(error).__name__} in the middle of a batch")
+
+
 def _texts(error: BaseException | None) -> Iterator[str]:
     while error is not None:
         yield str(error)
         error = error.__context__
 
 
-def _cut_off(error: BaseException) -> str | None:
-    """An error -> the sentence, where a worker died in the middle of handing a batch over.
+def _is_cut_off(error: BaseException) -> bool:
+    """Whether a worker died in the middle of handing a batch over.
 
     Its connection ends before the system tells of its death, so torch takes it for alive and
     leaves the connection's error as it is.
     """
     if not isinstance(error, (ConnectionError, EOFError)):
-        return None
+        return False
     # what a worker itself ran into is raised anew elsewhere in the loader
     calls = (frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__))
-    if "_try_get_data" not in calls:
-        return None
-    return _dead("", f"{type(error).__name__} in the middle of a batch")
+    return "_try_get_data" in calls
 
 
 def _dead(worker: str, how: str) -> str:
